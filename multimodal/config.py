@@ -1,0 +1,104 @@
+"""One YAML file describes one job: `PipelineConfig` composes the options of the stages.
+
+Precedence: defaults in code, then the YAML file, then `key.sub=value` from the command line. Unknown keys fail and
+name the nearest known key. Relative paths are relative to the working directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError
+
+from multimodal.encoders.options import EncodeOptions
+from multimodal.errors import ConfigError
+from multimodal.evaluation.options import EvaluateOptions
+from multimodal.ingest.options import IngestOptions
+from multimodal.options import Options
+from multimodal.training.options import DecoderOptions, SamplerOptions, TokenizerOptions, TrainOptions
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+class RegistryOptions(Options):
+    """How the model is registered.
+
+    Args:
+        promote: move the alias `champion` to the new version when it beats the champion on the val score.
+    """
+
+    promote: bool = True
+
+
+class PipelineConfig(Options):
+    """All options of one pipeline."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="experiment and registered model")
+    seed: int = 0
+    workspace: Path = Path("workspace")
+    ingest: IngestOptions
+    encode: EncodeOptions
+    tokenizer: TokenizerOptions = TokenizerOptions()
+    decoder: DecoderOptions = DecoderOptions()
+    train: TrainOptions = TrainOptions()
+    sampler: SamplerOptions = SamplerOptions()
+    evaluate: EvaluateOptions = EvaluateOptions()
+    registry: RegistryOptions = RegistryOptions()
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> PipelineConfig:
+    """Read a pipeline configuration; see `load_options`."""
+    return load_options(PipelineConfig, path, overrides)
+
+
+def load_options(kind: type[OptionsT], path: str | Path, overrides: Sequence[str] = ()) -> OptionsT:
+    """Read options of any kind from YAML, with `key.sub=value` overrides (values are YAML too).
+
+    Raises:
+        ConfigError: the file is absent or no mapping, an override has no `=`, a key is unknown or a value is wrong.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"no configuration at {path}; the project's own are in conf/")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds {type(values).__name__}, expected keys and values")
+    for override in overrides:
+        _override(values, override)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_problems(error)}") from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override '{override}' is not of the form key.sub=value")
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = values.get(parent)
+        if child is None:
+            child = values[parent] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"override '{override}': '{parent}' holds no keys of its own")
+        values = child
+    try:
+        values[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override '{override}': the value is not YAML: {error}") from error
+
+
+def _first_problems(error: ValidationError, most: int = 3) -> str:
+    lines = [
+        f"{'.'.join(str(part) for part in problem['loc']) or 'top level'}: "
+        f"{problem['msg'].removeprefix('Value error, ')} (got {problem['input']!r:.60})"
+        for problem in error.errors()[:most]
+    ]
+    return "; ".join(lines)

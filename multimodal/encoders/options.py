@@ -1,0 +1,87 @@
+"""What can be said about encoders and their pretraining."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from multimodal.options import Options
+from multimodal.sample import Modality
+
+
+class PretrainOptions(Options):
+    """How a tower is trained from scratch.
+
+    Args:
+        steps: optimiser steps.
+        batch_size: samples a step.
+        learning_rate: peak of the warm-up and cosine schedule.
+        max_minutes: stop early (with the schedule scaled to fit) when this runs out.
+        seed: makes initialisation, data order and augmentation.
+        captioning_weight: image tower only: weight of the caption loss of a throwaway decoder on the patch states,
+            beside the contrastive loss.
+    """
+
+    steps: int = Field(default=1000, ge=1)
+    batch_size: int = Field(default=128, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    warmup_steps: int = Field(default=100, ge=0)
+    max_minutes: float | None = Field(default=None, gt=0)
+    captioning_weight: float = Field(default=0.0, ge=0)
+    seed: int = 0
+
+
+class EncoderOptions(Options):
+    """One frozen encoder.
+
+    Args:
+        kind: `open_clip` (image), `whisper` or `wav2vec2` (audio), `bytes` (text: a T5 encoder over bytes, ByT5).
+        model: architecture: an open_clip model name, or a JSON file of a small one. None: the weights' folder says.
+        weights: an open_clip pretrained tag, a hub id, or a local file or folder (safetensors).
+            None: the tower is pretrained on the train split of the run's own dataset, as `pretrain` says.
+        pretrain: how, where `weights` is None.
+        batch_size: contents encoded at once.
+        downsample: average this many neighbouring frames into one (audio and text).
+        device: "cpu", "cuda", or "auto" for the GPU where there is one.
+    """
+
+    kind: Literal["open_clip", "whisper", "wav2vec2", "bytes"]
+    model: str | None = None
+    weights: str | None = None
+    pretrain: PretrainOptions = PretrainOptions()
+    batch_size: int = Field(default=64, ge=1)
+    downsample: int = Field(default=1, ge=1, le=8)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class EncodeOptions(Options):
+    """The encoders of the run, one per modality that its tasks need."""
+
+    image: EncoderOptions | None = None
+    audio: EncoderOptions | None = None
+    text: EncoderOptions | None = None
+
+    def of(self, modality: Modality) -> EncoderOptions | None:
+        """The encoder of one modality, None where the configuration names none."""
+        encoder: EncoderOptions | None = getattr(self, modality.value)
+        return encoder
+
+
+class SampleEncodersOptions(Options):
+    """`multimodal pretrain CONF`: which towers to make from freshly generated scenes, utterances and sentences.
+
+    Args:
+        output: folder that receives `image/`, `audio/` and `text/`.
+        image, audio, text: the towers to make; None leaves a tower as it is.
+        espeak_clips: how many utterances are spoken (once, cached) for the audio tower to draw from.
+    """
+
+    output: Path = Path("data/encoders")
+    workspace: Path = Path("workspace")
+    image: EncoderOptions | None = None
+    audio: EncoderOptions | None = None
+    text: EncoderOptions | None = None
+    espeak_clips: int = Field(default=12_000, ge=16)

@@ -1,0 +1,62 @@
+"""Every error that this library raises on purpose.
+
+    MultimodalError
+     ├── ConfigError          the configuration is wrong: raised before any work is done
+     ├── SourceError          a source cannot be read at all (its bad rows go to the ledger instead)
+     ├── DatasetError         a dataset, ledger or latent store on disk is absent, incomplete or damaged
+     ├── EncoderError         an encoder cannot be built, or its weights cannot be reached
+     ├── CheckpointError      a checkpoint is absent, incomplete or belongs to another configuration
+     ├── RequestError         a prediction was asked for that the model cannot serve
+     ├── RegistryError        the model registry does not hold what was asked for
+     └── MediaError           one media file cannot be used; carries the typed reason for the ledger
+
+Messages say what happened, show the value, and name the cure.
+"""
+
+from __future__ import annotations
+
+
+class MultimodalError(Exception):
+    """Base of all errors raised on purpose; the command line prints its message without a stack trace."""
+
+
+class ConfigError(MultimodalError):
+    """The configuration is wrong; nothing has been done yet."""
+
+
+class SourceError(MultimodalError):
+    """A source cannot be read at all."""
+
+
+class DatasetError(MultimodalError):
+    """Something on disk is absent, incomplete or damaged."""
+
+
+class EncoderError(MultimodalError):
+    """An encoder cannot be built, or its weights cannot be reached."""
+
+
+class CheckpointError(MultimodalError):
+    """A checkpoint is absent, incomplete or belongs to another configuration."""
+
+
+class RequestError(MultimodalError):
+    """A prediction was asked for that the model cannot serve."""
+
+
+class RegistryError(MultimodalError):
+    """The model registry does not hold what was asked for."""
+
+
+class MediaError(MultimodalError):
+    """One media file cannot be used.
+
+    Args:
+        reason: the typed reason that the ledger records (a value of `multimodal.ingest.Reason`).
+        detail: what exactly was found.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail

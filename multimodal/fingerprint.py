@@ -1,0 +1,113 @@
+"""Fingerprints: what a stage's result depends on, so that unchanged stages are skipped and changed ones say why.
+
+A stage lists its *parts* (input fingerprint, resolved config, code version, weights' hash) in one dict; the
+fingerprint is the SHA-256 of it. The dict is written beside the result, so that the next run can name the part
+that differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+INDEX = "index.json"
+"""Name of the file that is written last: a folder without it is not there."""
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of any JSON-serialisable value, 64 hex digits; keys are sorted, so dict order does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    """The fingerprint of a stage: first 16 hex digits of the digest of its parts."""
+    return digest(dict(parts))[:16]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code_version(*names: str) -> str:
+    """Digest of the source code of the named parts of this library, e.g. `code_version("ingest", "dataset.py")`."""
+    root = Path(__file__).parent
+    files = sorted(
+        file for name in names for file in ((root / name).rglob("*.py") if (root / name).is_dir() else [root / name])
+    )
+    return digest([(file.relative_to(root).as_posix(), file_digest(file)) for file in files])[:16]
+
+
+def read_index(folder: Path) -> dict[str, Any] | None:
+    """The index of a finished folder, or None where there is no finished folder."""
+    path = folder / INDEX
+    if not path.is_file():
+        return None
+    index: dict[str, Any] = json.loads(path.read_text())
+    return index
+
+
+def explain_change(parts: Mapping[str, Any], stage_folder: Path) -> str:
+    """Why a stage has to run: the parts that differ from the newest finished result in `stage_folder`."""
+    finished = [path.parent for path in stage_folder.glob(f"*/{INDEX}")]
+    if not finished:
+        return "no earlier result"
+    newest = max(finished, key=lambda folder: (folder / INDEX).stat().st_mtime)
+    before = (read_index(newest) or {}).get("parts", {})
+    changes = list(_differences(before, json.loads(json.dumps(dict(parts), default=str))))
+    return "changed: " + ", ".join(changes[:4]) + (" ..." if len(changes) > 4 else "") if changes else "result missing"
+
+
+def _differences(before: Any, after: Any, name: str = "") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted(before.keys() | after.keys()):
+            yield from _differences(before.get(key), after.get(key), f"{name}.{key}" if name else str(key))
+    elif before != after:
+        yield f"{name} {_short(before)} -> {_short(after)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 24 else text[:20] + "..." + text[-1]
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file so that it is either wholly there or not at all: temporary name, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_file` of a value as indented JSON."""
+    write_file(path, (json.dumps(value, indent=1, sort_keys=True, default=str) + "\n").encode())
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A temporary sibling of `folder` that takes its place when the block ends well and vanishes when it does not."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        yield temporary
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

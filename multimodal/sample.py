@@ -1,0 +1,101 @@
+"""The one record that travels: a condition (picture, sound or text) and the text that belongs to it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Modality(StrEnum):
+    """What the conditioning content of a sample is."""
+
+    IMAGE = "image"
+    AUDIO = "audio"
+    TEXT = "text"
+
+
+class Split(StrEnum):
+    """What a sample may be used for."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+class Task(StrEnum):
+    """What the decoder is asked to write."""
+
+    CAPTION = "caption"
+    TRANSCRIBE = "transcribe"
+    DENOISE = "denoise"
+    INFILL = "infill"
+    RESTYLE = "restyle"
+
+    @property
+    def modality(self) -> Modality:
+        """The modality of the content that this task conditions on."""
+        return {Task.CAPTION: Modality.IMAGE, Task.TRANSCRIBE: Modality.AUDIO}.get(self, Modality.TEXT)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The conditioning content of one or more samples, encoded once however many samples share it.
+
+    Args:
+        content_id: `content_digest` of `data`.
+        modality: picture, sound or text.
+        data: the bytes of the media file as found, or the input text as UTF-8.
+    """
+
+    content_id: str
+    modality: Modality
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One (content, target text) pair: exactly one row of one source.
+
+    A picture with five captions is five samples that share a `content_id`; those texts are each other's
+    references when captions of that picture are scored.
+
+    Args:
+        sample_id: digest of content, task, style and text; unique in a dataset.
+        content_id: key of the conditioning content, in the dataset and in the latent store.
+        modality: modality of the content.
+        task: what is to be written.
+        split: train, val or test.
+        group: samples of one group are always in the same split (scene combination, sentence, album ...).
+        source: name of the source in the configuration.
+        uri: where the row came from, `<file relative to the source>#<row>` or a media path.
+        text: the target text, NFC, white space collapsed.
+        input: the conditioning text (denoise: noisy, restyle: other style); "" for media and for infill.
+        style: target style (restyle), else "".
+        speaker: speaker or voice where the source names one, else "".
+        attributes: the source's further columns as JSON (a scene description, say), "{}" if none.
+    """
+
+    sample_id: str
+    content_id: str
+    modality: Modality
+    task: Task
+    split: Split
+    group: str
+    source: str
+    uri: str
+    text: str
+    input: str = ""
+    style: str = ""
+    speaker: str = ""
+    attributes: str = "{}"
+
+
+def content_digest(data: bytes) -> str:
+    """SHA-256 of the bytes, first 32 hex digits: the key of a content everywhere."""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def sample_digest(content_id: str, task: str, style: str, text: str) -> str:
+    """The key of a sample: SHA-256 over its content, task, style and text, first 32 hex digits."""
+    return hashlib.sha256("\x1f".join((content_id, task, style, text)).encode()).hexdigest()[:32]
