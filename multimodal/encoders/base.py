@@ -1,0 +1,65 @@
+"""The one interface of all encoders: bytes in, token-level hidden states with a mask out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from multimodal.sample import Modality
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOutput:
+    """Conditioning latents of a batch.
+
+    Args:
+        hidden_states: float32 [batch, tokens, hidden_size].
+        attention_mask: bool [batch, tokens], True where a token is real.
+        pooled: float32 [batch, pooled_size], one vector per content (nearest neighbours, CLIP score).
+    """
+
+    hidden_states: Tensor
+    attention_mask: Tensor
+    pooled: Tensor
+
+
+class Encoder(ABC):
+    """A frozen encoder of one modality.
+
+    Attributes:
+        modality: what it encodes.
+        hidden_size: width of `hidden_states`.
+        pooled_size: width of `pooled`.
+        fingerprint: SHA-256 over architecture, preprocessing and weights, 16 hex digits: same fingerprint, same latents.
+    """
+
+    modality: Modality
+    hidden_size: int
+    pooled_size: int
+    fingerprint: str
+
+    @abstractmethod
+    def preprocess(self, data: bytes) -> Tensor:
+        """One content, decoded and transformed to what `encode` takes.
+
+        Raises:
+            MediaError: the bytes cannot be decoded.
+        """
+
+    @abstractmethod
+    def encode(self, batch: Sequence[Tensor]) -> EncoderOutput:
+        """Hidden states of preprocessed contents; a batch of one equals a row of a batch (to float tolerance)."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write architecture (JSON) and weights (safetensors), such that `build_encoder` with `weights=folder` loads them."""
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the GPU where there is one."""
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
