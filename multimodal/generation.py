@@ -1,0 +1,245 @@
+"""From conditioning latents to text: decoder, tokenizer and sampler behind one call."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from multimodal.decoder import Condition, ConditionInput, CrossAttentionDecoder, DecoderConfig, style_index, task_index
+from multimodal.diffusion.sampler import ConfidenceSampler, SamplerOutput
+from multimodal.errors import CheckpointError, RequestError
+from multimodal.sample import Task
+from multimodal.tasks import Canvas, blank_canvas, infill_canvas
+from multimodal.tokenizer import TextTokenizer
+from multimodal.training.options import SamplerOptions
+
+WEIGHTS, CONFIG, TOKENIZER = "decoder.safetensors", "config.json", "tokenizer.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One text to be written.
+
+    Args:
+        request_id: with the seed, all that a drawn text depends on.
+        task: what to write.
+        hidden_states: conditioning latents [n, d] of the task's modality; None for infill, or for the null condition.
+        text: infill: the text with gaps `___`.
+        style: restyle: the target style.
+    """
+
+    request_id: str
+    task: Task
+    hidden_states: np.ndarray | None = None
+    text: str = ""
+    style: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One written text.
+
+    Args:
+        request_id: of the request.
+        text: the text; for infill the whole text with its gaps filled.
+        tokens: the text's tokens, as text; a word's first token begins with a space.
+        confidences: probability of each token when it was unmasked; 1 for given tokens.
+        nfe: calls of the denoiser.
+        score: geometric mean of the confidences of the written tokens, padding included, 0 to 1.
+        trajectory: the canvas before the first and after each step, as token texts; empty unless asked for.
+        filled: infill: the text of each gap.
+    """
+
+    request_id: str
+    text: str
+    tokens: tuple[str, ...]
+    confidences: tuple[float, ...]
+    nfe: int
+    score: float
+    trajectory: tuple[tuple[str, ...], ...] = ()
+    filled: tuple[str, ...] = ()
+
+
+class TextGenerator:
+    """Writes texts with a trained decoder.
+
+    Args:
+        decoder: on its device.
+        tokenizer: that it was trained with.
+        canvas: task -> canvas length of that task.
+    """
+
+    def __init__(self, decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, canvas: dict[str, int]) -> None:
+        self.decoder = decoder
+        self.tokenizer = tokenizer
+        self.canvas = canvas
+
+    @classmethod
+    def load(cls, checkpoint: Path, device: str | torch.device = "cpu") -> TextGenerator:
+        """Read a checkpoint folder.
+
+        Raises:
+            CheckpointError: it is absent or incomplete.
+        """
+        missing = [name for name in (WEIGHTS, CONFIG, TOKENIZER) if not (checkpoint / name).is_file()]
+        if missing:
+            raise CheckpointError(f"{checkpoint} lacks {', '.join(missing)}; it is no finished checkpoint: train again")
+        config = json.loads((checkpoint / CONFIG).read_text())
+        decoder = CrossAttentionDecoder(DecoderConfig.from_dict(config["decoder"]))
+        decoder.load_state_dict(safetensors.torch.load_file(checkpoint / WEIGHTS))
+        return cls(decoder.to(device).eval(), TextTokenizer.load(checkpoint / TOKENIZER), config["canvas"])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the decoder is."""
+        return self.decoder.embedding.weight.device
+
+    def generate(
+        self, requests: Sequence[Request], options: SamplerOptions, trajectory: bool = False
+    ) -> list[Generation]:
+        """Write a text for each request, in their order.
+
+        Raises:
+            RequestError: a task or style is unknown, latents have the wrong width, or an infill text has no gap
+                or is too long.
+        """
+        self.check(requests)
+        by_task: dict[tuple[Task, bool], list[int]] = defaultdict(list)
+        for index, request in enumerate(requests):
+            by_task[request.task, request.hidden_states is None].append(index)
+        written: dict[int, Generation] = {}
+        for (task, _), indices in by_task.items():
+            batch = [requests[index] for index in indices]
+            written.update(zip(indices, self._generate_task(task, batch, options, trajectory), strict=True))
+        return [written[index] for index in range(len(requests))]
+
+    def check(self, requests: Sequence[Request]) -> None:
+        """Refuse what the decoder cannot write.
+
+        Raises:
+            RequestError: as in `generate`.
+        """
+        config = self.decoder.config
+        for request in requests:
+            if request.task not in config.tasks:
+                raise RequestError(
+                    f"the model was not trained for '{request.task}'; it knows {', '.join(config.tasks)}"
+                )
+            if request.style and request.style not in config.styles:
+                raise RequestError(
+                    f"unknown style '{request.style}'; the model knows {', '.join(config.styles) or 'none'}"
+                )
+            size = config.latent_sizes.get(request.task.modality)
+            if request.hidden_states is not None and request.hidden_states.shape[-1] != size:
+                raise RequestError(
+                    f"{request.task} takes latents of width {size}, got {request.hidden_states.shape[-1]}"
+                )
+
+    def _generate_task(
+        self, task: Task, requests: Sequence[Request], options: SamplerOptions, trajectory: bool
+    ) -> list[Generation]:
+        canvases = [self._start(request) for request in requests]
+        length = max(len(canvas.tokens) for canvas in canvases)
+        pad = self.tokenizer.pad_token_id
+        start = torch.tensor([[*canvas.tokens, *[pad] * (length - len(canvas.tokens))] for canvas in canvases])
+        with torch.no_grad():
+            output = self._sample(task, requests, start.to(self.device), options, trajectory)
+        return [
+            self._read(row, request, canvas, output)
+            for row, (request, canvas) in enumerate(zip(requests, canvases, strict=True))
+        ]
+
+    def _start(self, request: Request) -> Canvas:
+        if request.task is not Task.INFILL:
+            return blank_canvas(self.tokenizer, self.canvas[request.task])
+        canvas = infill_canvas(self.tokenizer, request.text)
+        if len(canvas.tokens) > self.decoder.config.max_tokens:
+            most = self.decoder.config.max_tokens
+            raise RequestError(
+                f"infill text takes {len(canvas.tokens)} tokens, the model has room for {most}: {request.text!r:.80}"
+            )
+        return canvas
+
+    def _sample(
+        self, task: Task, requests: Sequence[Request], start: Tensor, options: SamplerOptions, trajectory: bool
+    ) -> SamplerOutput:
+        condition = self._condition(task, requests)
+        null = self._condition(task, requests, drop=True) if options.guidance_scale != 1 else None
+
+        def denoise(tokens: Tensor, rows: Tensor) -> Tensor:
+            logits: Tensor = self.decoder(tokens, condition.rows(rows))
+            if null is None:
+                return logits
+            unguided = self.decoder(tokens, null.rows(rows)).log_softmax(-1)
+            return unguided + options.guidance_scale * (logits.log_softmax(-1) - unguided)
+
+        repeatable = torch.zeros(self.tokenizer.vocab_size, dtype=torch.bool, device=self.device)
+        repeatable[self.tokenizer.pad_token_id] = True
+        sampler = ConfidenceSampler(
+            self.tokenizer.mask_token_id, options.num_steps, options.threshold, options.temperature, repeatable
+        )
+        generators = (
+            [_generator(options.seed, request.request_id) for request in requests] if options.temperature else None
+        )
+        return sampler.sample(denoise, start, generators, trajectory)
+
+    def _condition(self, task: Task, requests: Sequence[Request], drop: bool = False) -> Condition:
+        config = self.decoder.config
+        states = [request.hidden_states for request in requests if request.hidden_states is not None]
+        hidden_states = attention_mask = None
+        if states:
+            length = max(len(state) for state in states)
+            hidden_states = torch.zeros(len(states), length, states[0].shape[-1])
+            attention_mask = torch.zeros(len(states), length, dtype=torch.bool)
+            for row, state in enumerate(states):
+                hidden_states[row, : len(state)] = torch.from_numpy(np.asarray(state, dtype=np.float32))
+                attention_mask[row, : len(state)] = True
+            hidden_states, attention_mask = hidden_states.to(self.device), attention_mask.to(self.device)
+        return self.decoder.condition(
+            ConditionInput(
+                task=task_index(config, [task] * len(requests)).to(self.device),
+                style=style_index(config, [request.style for request in requests]).to(self.device),
+                modality=str(task.modality) if states else None,
+                hidden_states=hidden_states,
+                attention_mask=attention_mask,
+                dropped=torch.full((len(requests),), drop, device=self.device),
+            )
+        )
+
+    def _read(self, row: int, request: Request, canvas: Canvas, output: SamplerOutput) -> Generation:
+        tokenizer, pad = self.tokenizer, self.tokenizer.pad_token_id
+        ids = output.tokens[row].tolist()
+        confidences = output.confidence[row].tolist()
+        written = [position for position, token in enumerate(canvas.tokens) if token == tokenizer.mask_token_id]
+        end = len(canvas.tokens) if canvas.gaps else _end(ids, pad)
+        kept = [position for position in range(end) if ids[position] != pad]
+        logs = [np.log(max(confidences[position], 1e-9)) for position in written]
+        return Generation(
+            request_id=request.request_id,
+            text=tokenizer.decode([ids[position] for position in kept]),
+            tokens=tokenizer.pieces([ids[position] for position in kept]),
+            confidences=tuple(confidences[position] for position in kept),
+            nfe=int(output.nfe[row]),
+            score=float(np.exp(np.mean(logs))) if logs else 1.0,
+            trajectory=tuple(tokenizer.pieces(step[row].tolist()) for step in output.trajectory),
+            filled=tuple(tokenizer.decode(ids[start:stop]) for start, stop in canvas.gaps),
+        )
+
+
+def _end(ids: Sequence[int], pad: int) -> int:
+    """Where a text ends: at its first padding."""
+    return ids.index(pad) if pad in ids else len(ids)
+
+
+def _generator(seed: int, request_id: str) -> torch.Generator:
+    digest = hashlib.sha256(f"{seed}/{request_id}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
