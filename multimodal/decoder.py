@@ -71,8 +71,8 @@ class Condition:
         """Some rows of the batch."""
         if len(index) == len(self.bias):
             return self
-        pick = lambda tensors: tuple(tensor[index] for tensor in tensors)  # noqa: E731
-        return Condition(pick(self.keys), pick(self.values), self.bias[index])
+        keys, values = (tuple(layer[index] for layer in layers) for layers in (self.keys, self.values))
+        return Condition(keys, values, self.bias[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,8 @@ class Attention(nn.Module):
         return output
 
     def _heads(self, hidden_states: Tensor) -> Tensor:
-        return hidden_states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        batch, length, _ = hidden_states.shape
+        return hidden_states.view(batch, length, self.num_heads, -1).transpose(1, 2)
 
 
 class SwiGLU(nn.Module):

@@ -131,18 +131,15 @@ class TextGenerator:
         config = self.decoder.config
         for request in requests:
             if request.task not in config.tasks:
-                raise RequestError(
-                    f"the model was not trained for '{request.task}'; it knows {', '.join(config.tasks)}"
-                )
+                known = ", ".join(config.tasks)
+                raise RequestError(f"the model was not trained for '{request.task}'; it knows {known}")
             if request.style and request.style not in config.styles:
-                raise RequestError(
-                    f"unknown style '{request.style}'; the model knows {', '.join(config.styles) or 'none'}"
-                )
+                known = ", ".join(config.styles) or "none"
+                raise RequestError(f"unknown style '{request.style}'; the model knows {known}")
             size = config.latent_sizes.get(request.task.modality)
-            if request.hidden_states is not None and request.hidden_states.shape[-1] != size:
-                raise RequestError(
-                    f"{request.task} takes latents of width {size}, got {request.hidden_states.shape[-1]}"
-                )
+            width = None if request.hidden_states is None else request.hidden_states.shape[-1]
+            if width is not None and width != size:
+                raise RequestError(f"{request.task} takes latents of width {size}, got {width}")
 
     def _generate_task(
         self, task: Task, requests: Sequence[Request], options: SamplerOptions, trajectory: bool
@@ -153,20 +150,16 @@ class TextGenerator:
         start = torch.tensor([[*canvas.tokens, *[pad] * (length - len(canvas.tokens))] for canvas in canvases])
         with torch.no_grad():
             output = self._sample(task, requests, start.to(self.device), options, trajectory)
-        return [
-            self._read(row, request, canvas, output)
-            for row, (request, canvas) in enumerate(zip(requests, canvases, strict=True))
-        ]
+        pairs = zip(requests, canvases, strict=True)
+        return [self._read(row, request, canvas, output) for row, (request, canvas) in enumerate(pairs)]
 
     def _start(self, request: Request) -> Canvas:
         if request.task is not Task.INFILL:
             return blank_canvas(self.tokenizer, self.canvas[request.task])
         canvas = infill_canvas(self.tokenizer, request.text)
         if len(canvas.tokens) > self.decoder.config.max_tokens:
-            most = self.decoder.config.max_tokens
-            raise RequestError(
-                f"infill text takes {len(canvas.tokens)} tokens, the model has room for {most}: {request.text!r:.80}"
-            )
+            sizes = f"{len(canvas.tokens)} tokens, the model has room for {self.decoder.config.max_tokens}"
+            raise RequestError(f"the infill text takes {sizes}: {request.text!r:.80}")
         return canvas
 
     def _sample(
@@ -179,7 +172,7 @@ class TextGenerator:
             logits: Tensor = self.decoder(tokens, condition.rows(rows))
             if null is None:
                 return logits
-            unguided = self.decoder(tokens, null.rows(rows)).log_softmax(-1)
+            unguided: Tensor = self.decoder(tokens, null.rows(rows)).log_softmax(-1)
             return unguided + options.guidance_scale * (logits.log_softmax(-1) - unguided)
 
         repeatable = torch.zeros(self.tokenizer.vocab_size, dtype=torch.bool, device=self.device)
@@ -187,30 +180,22 @@ class TextGenerator:
         sampler = ConfidenceSampler(
             self.tokenizer.mask_token_id, options.num_steps, options.threshold, options.temperature, repeatable
         )
-        generators = (
-            [_generator(options.seed, request.request_id) for request in requests] if options.temperature else None
-        )
+        generators = None
+        if options.temperature:
+            generators = [_generator(options.seed, request.request_id) for request in requests]
         return sampler.sample(denoise, start, generators, trajectory)
 
     def _condition(self, task: Task, requests: Sequence[Request], drop: bool = False) -> Condition:
         config = self.decoder.config
         states = [request.hidden_states for request in requests if request.hidden_states is not None]
-        hidden_states = attention_mask = None
-        if states:
-            length = max(len(state) for state in states)
-            hidden_states = torch.zeros(len(states), length, states[0].shape[-1])
-            attention_mask = torch.zeros(len(states), length, dtype=torch.bool)
-            for row, state in enumerate(states):
-                hidden_states[row, : len(state)] = torch.from_numpy(np.asarray(state, dtype=np.float32))
-                attention_mask[row, : len(state)] = True
-            hidden_states, attention_mask = hidden_states.to(self.device), attention_mask.to(self.device)
+        hidden_states, attention_mask = pad_latents(states) if states else (None, None)
         return self.decoder.condition(
             ConditionInput(
                 task=task_index(config, [task] * len(requests)).to(self.device),
                 style=style_index(config, [request.style for request in requests]).to(self.device),
                 modality=str(task.modality) if states else None,
-                hidden_states=hidden_states,
-                attention_mask=attention_mask,
+                hidden_states=None if hidden_states is None else hidden_states.to(self.device),
+                attention_mask=None if attention_mask is None else attention_mask.to(self.device),
                 dropped=torch.full((len(requests),), drop, device=self.device),
             )
         )
@@ -233,6 +218,17 @@ class TextGenerator:
             trajectory=tuple(tokenizer.pieces(step[row].tolist()) for step in output.trajectory),
             filled=tuple(tokenizer.decode(ids[start:stop]) for start, stop in canvas.gaps),
         )
+
+
+def pad_latents(states: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Latents [n_i, d] as one float32 batch [batch, n, d] and its mask, bool [batch, n]."""
+    length = max(len(state) for state in states)
+    hidden_states = torch.zeros(len(states), length, states[0].shape[-1])
+    attention_mask = torch.zeros(len(states), length, dtype=torch.bool)
+    for row, state in enumerate(states):
+        hidden_states[row, : len(state)] = torch.from_numpy(np.asarray(state, dtype=np.float32))
+        attention_mask[row, : len(state)] = True
+    return hidden_states, attention_mask
 
 
 def _end(ids: Sequence[int], pad: int) -> int:

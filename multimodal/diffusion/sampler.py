@@ -93,12 +93,7 @@ class ConfidenceSampler:
         if self.temperature == 0 or generators is None:
             probability, proposal = probs.max(-1)
             return proposal, probability
-        # Gumbel noise in float64: in float32 its clipped tail acts like a lower temperature (Zheng et al. 2024).
-        uniform = torch.stack(
-            [torch.rand(row.shape, generator=g, dtype=torch.float64) for row, g in zip(logits, generators, strict=True)]
-        )
-        gumbel = -(-(uniform.clamp_min(1e-300)).log()).log()
-        proposal = (logits.double() / self.temperature + gumbel).argmax(-1)
+        proposal = (logits.double() / self.temperature + _gumbel(logits.shape[1:], generators)).argmax(-1)
         return proposal, probs.gather(-1, proposal[..., None]).squeeze(-1)
 
     def _choose(self, tokens: Tensor, proposal: Tensor, probability: Tensor, steps_left: int) -> Tensor:
@@ -109,11 +104,9 @@ class ConfidenceSampler:
         order = torch.where(masked, probability, -1.0).argsort(dim=-1, descending=True, stable=True).argsort(-1)
         share = -(-masked.sum(-1, keepdim=True) // steps_left)
         reveal = masked & ((probability >= self.threshold) | (order < share))
-        return self._without_repeats(tokens, proposal, probability, reveal, order)
+        return self._without_repeats(tokens, proposal, reveal, order)
 
-    def _without_repeats(
-        self, tokens: Tensor, proposal: Tensor, probability: Tensor, reveal: Tensor, order: Tensor
-    ) -> Tensor:
+    def _without_repeats(self, tokens: Tensor, proposal: Tensor, reveal: Tensor, order: Tensor) -> Tensor:
         """Hold back a token that would repeat its left neighbour, unless it is the row's surest: tokens unmasked in
         one step do not see each other, and that is where parallel decoding stutters."""
         after = torch.where(reveal, proposal, tokens)
@@ -122,3 +115,10 @@ class ConfidenceSampler:
         if self.repeatable is not None:
             repeats &= ~self.repeatable[proposal]
         return reveal & (~repeats | (order == 0))
+
+
+def _gumbel(shape: torch.Size, generators: Sequence[torch.Generator]) -> Tensor:
+    """Gumbel noise [rows, *shape], each row from its own generator; in float64, since in float32 its clipped tail
+    acts like a lower temperature (Zheng et al. 2024)."""
+    uniform = torch.stack([torch.rand(shape, generator=generator, dtype=torch.float64) for generator in generators])
+    return -(-(uniform.clamp_min(1e-300)).log()).log()
