@@ -1,0 +1,51 @@
+"""Ingest: sources of media and text in, one dataset and a ledger of every input row's fate out.
+
+    readers   a source -> raw rows            (CSV, TSV, JSONL manifests; folders with sidecars)
+    drafts    a raw row -> a checked draft    (texts, official splits)
+    media     a media file -> its bytes, decoded once to the end, or a typed reason
+    splits    a content -> train, val or test
+    stage     all of it in order, into the dataset and the ledger
+
+This module stays light, since the configuration imports the options from here; the work is imported when asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multimodal.ingest.options import IngestOptions
+from multimodal.ingest.reasons import Reason
+
+if TYPE_CHECKING:
+    from multimodal.dataset import DatasetInfo
+
+__all__ = ["Reason", "ingest", "plan_ingest"]
+
+
+def plan_ingest(options: IngestOptions, seed: int) -> dict[str, Any]:
+    """The parts of the ingest stage's fingerprint: digest over all files of the sources, options, seed, code.
+
+    Raises:
+        SourceError, ConfigError: a source is absent or lacks a column; nothing has been done yet.
+    """
+    from multimodal.ingest import stage
+
+    return stage.plan_ingest(options, seed)
+
+
+def ingest(
+    options: IngestOptions, *, seed: int, workspace: Path, progress: Callable[[int, int], None] | None = None
+) -> DatasetInfo:
+    """Write `workspace/dataset/<fp>` and `workspace/ledger/<fp>`; returns at once where they are finished already.
+
+    Args:
+        progress: called with (rows settled, rows in all).
+
+    Raises:
+        SourceError, ConfigError: a source is absent or lacks a column; nothing has been done yet.
+    """
+    from multimodal.ingest import stage
+
+    return stage.ingest(options, seed=seed, workspace=workspace, progress=progress)

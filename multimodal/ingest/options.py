@@ -10,13 +10,17 @@ from pydantic import Field, model_validator
 from multimodal.options import Options
 from multimodal.sample import Split, Task
 
+Column = Literal["path", "text", "input", "style", "group", "split", "speaker"]
+"""Standard names of a row's columns."""
+
 
 class SourceOptions(Options):
     """One source of rows.
 
     Args:
         name: names the source in the ledger and in reports.
-        path: a manifest file (.csv, .tsv, .jsonl; first line is the header) or a folder of media with sidecar `.txt` files.
+        path: a manifest file (.csv, .tsv, .jsonl, or .txt recognised by its first line, the header), or a folder of
+            media with sidecar `.txt` files.
         task: what its rows are for.
         columns: standard name -> column of the manifest, where they differ; standard names are path, text, input,
             style, group, split, speaker.
@@ -31,12 +35,12 @@ class SourceOptions(Options):
     name: str
     path: Path
     task: Task
-    columns: dict[Literal["path", "text", "input", "style", "group", "split", "speaker"], str] = {}
+    columns: dict[Column, str] = Field(default_factory=dict)
     media_root: Path | None = None
     style: str = ""
     split: Split | None = None
-    split_values: dict[str, Split] = {}
-    split_files: dict[Split, Path] = {}
+    split_values: dict[str, Split] = Field(default_factory=dict)
+    split_files: dict[Split, Path] = Field(default_factory=dict)
     limit: int | None = Field(default=None, ge=1)
 
 

@@ -1,0 +1,313 @@
+"""The dataset on disk: Parquet parts of samples and of media, a ledger of every input row, an index written last.
+
+dataset/<fp>/part-*.parquet    kept samples, in the order of the sources
+dataset/<fp>/media-*.parquet   bytes of each distinct picture and sound, once however many samples share it
+dataset/<fp>/index.json        parts of the fingerprint, counts, digest of the samples
+ledger/<fp>/part-*.parquet     every input row and its fate
+ledger/<fp>/index.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import astuple, dataclass, fields
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from multimodal.errors import DatasetError
+from multimodal.fingerprint import INDEX, new_folder, read_index, write_json
+from multimodal.sample import Content, Modality, Sample, Split, Task
+
+ROWS_PER_PART = 100_000
+MEDIA_PER_GROUP = 128
+MEDIA_BYTES_PER_GROUP = 16 * 2**20
+
+
+class Fate(StrEnum):
+    """What became of an input row."""
+
+    KEPT = "kept"
+    QUARANTINED = "quarantined"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """One input row and its fate.
+
+    Args:
+        source, uri: where the row came from.
+        fate: kept, quarantined or duplicate.
+        reason: why it was quarantined (a value of `multimodal.ingest.Reason`), else "".
+        detail: what exactly was found.
+        sample_id: of the kept sample, or of the duplicate; "" where the row never became one.
+        duplicate_of: sample_id of the kept sample that the row repeats, else "".
+    """
+
+    source: str
+    uri: str
+    fate: Fate
+    reason: str = ""
+    detail: str = ""
+    sample_id: str = ""
+    duplicate_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Input rows by fate; `rows == kept + quarantined + duplicate`, always."""
+
+    rows: int
+    kept: int
+    quarantined: int
+    duplicate: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """What the ingest stage returns.
+
+    Args:
+        path: folder of the dataset.
+        fingerprint: of everything that the dataset depends on.
+        ledger: folder of its ledger.
+        counts: input rows by fate.
+        by_split, by_task: kept samples of each.
+        by_reason: quarantined rows of each reason.
+        digest: SHA-256 over all samples in order (media by their content ids), 64 hex digits.
+    """
+
+    path: Path
+    fingerprint: str
+    ledger: Path
+    counts: Counts
+    by_split: Mapping[str, int]
+    by_task: Mapping[str, int]
+    by_reason: Mapping[str, int]
+    digest: str
+
+
+def _text_schema(record: type[Any]) -> pa.Schema:
+    return pa.schema([(field.name, pa.string()) for field in fields(record)])
+
+
+SAMPLE_SCHEMA = _text_schema(Sample)
+LEDGER_SCHEMA = _text_schema(LedgerRow)
+MEDIA_SCHEMA = pa.schema([("content_id", pa.string()), ("modality", pa.string()), ("data", pa.large_binary())])
+
+
+class PartWriter:
+    """Parquet parts of one kind of record; rows are flushed as row groups, so that memory stays flat."""
+
+    def __init__(self, folder: Path, prefix: str, schema: pa.Schema) -> None:
+        self.folder, self.prefix, self.schema = folder, prefix, schema
+        self.count = 0
+        self._rows: list[tuple[Any, ...]] = []
+        self._part = -1
+        self._file: Any = None
+        self._writer: pq.ParquetWriter | None = None
+
+    def add(self, row: tuple[Any, ...]) -> None:
+        """Add one row."""
+        self._rows.append(row)
+        self.count += 1
+        if len(self._rows) == 4096:
+            self.flush()
+        if self.count % ROWS_PER_PART == 0:
+            self.close()
+
+    def flush(self) -> None:
+        """Write what was added as a row group."""
+        if not self._rows:
+            return
+        if self._writer is None:
+            self._part += 1
+            self._file = (self.folder / f"{self.prefix}-{self._part:05d}.parquet").open("wb")
+            self._writer = pq.ParquetWriter(self._file, self.schema, compression="zstd")
+        columns = zip(zip(*self._rows, strict=True), self.schema, strict=True)
+        arrays = [pa.array(values, type=column.type) for values, column in columns]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
+        self._rows = []
+
+    def close(self) -> None:
+        """Finish the open part, on disk."""
+        self.flush()
+        if self._writer is not None:
+            self._writer.close()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._writer = None
+
+
+class DatasetWriter:
+    """Writes a dataset and its ledger; both appear when the block of `DatasetWriter.open` ends well, or not at all."""
+
+    def __init__(self, folder: Path, ledger: Path) -> None:
+        self._folder, self._ledger_folder = folder, ledger
+        self._samples = PartWriter(folder, "part", SAMPLE_SCHEMA)
+        self._media = PartWriter(folder, "media", MEDIA_SCHEMA)
+        self._ledger = PartWriter(ledger, "part", LEDGER_SCHEMA)
+        self._media_bytes = 0
+        self._digest = hashlib.sha256()
+        self._by: dict[str, Counter[str]] = {name: Counter() for name in ("fate", "split", "task", "reason")}
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path, ledger: Path, parts: Mapping[str, Any]) -> Iterator[Self]:
+        """A writer for `folder` and `ledger`; the dataset's index, the last to appear, holds `parts`."""
+        with ExitStack() as stack:
+            # The ledger leaves the stack first, and so is there before the dataset that counts on it.
+            writer = cls(stack.enter_context(new_folder(folder)), stack.enter_context(new_folder(ledger)))
+            yield writer
+            writer._finish(parts)
+
+    def add_media(self, content: Content) -> None:
+        """Add the bytes of one picture or sound."""
+        self._media.add((content.content_id, content.modality.value, content.data))
+        self._media_bytes += len(content.data)
+        if self._media.count % MEDIA_PER_GROUP == 0 or self._media_bytes > MEDIA_BYTES_PER_GROUP:
+            self._media.flush()
+            self._media_bytes = 0
+
+    def add_sample(self, sample: Sample) -> None:
+        """Add one kept sample."""
+        row = tuple(str(value) for value in astuple(sample))
+        self._samples.add(row)
+        self._digest.update(("\x1f".join(row) + "\x1e").encode())
+        self._by["split"][sample.split.value] += 1
+        self._by["task"][sample.task.value] += 1
+
+    def add_ledger(self, row: LedgerRow) -> None:
+        """Add the fate of one input row."""
+        self._ledger.add(tuple(str(value) for value in astuple(row)))
+        self._by["fate"][row.fate.value] += 1
+        if row.fate is Fate.QUARANTINED:
+            self._by["reason"][row.reason] += 1
+
+    def _finish(self, parts: Mapping[str, Any]) -> None:
+        for writer in (self._samples, self._media, self._ledger):
+            writer.close()
+        counts = {"rows": self._ledger.count} | {fate.value: self._by["fate"][fate.value] for fate in Fate}
+        _balance(counts, self._samples.count)
+        by = {f"by_{name}": dict(sorted(self._by[name].items())) for name in ("split", "task", "reason")}
+        write_json(self._ledger_folder / INDEX, {"counts": counts, "by_reason": by["by_reason"]})
+        index = {"parts": dict(parts), "counts": counts, "media": self._media.count, "digest": self._digest.hexdigest()}
+        write_json(self._folder / INDEX, index | by)
+
+
+def _balance(counts: Mapping[str, int], num_samples: int) -> None:
+    if counts["rows"] != counts["kept"] + counts["quarantined"] + counts["duplicate"] or counts["kept"] != num_samples:
+        raise DatasetError(
+            f"the ledger does not balance: {dict(counts)} with {num_samples} samples; report this as a bug"
+        )
+
+
+class Dataset:
+    """A finished dataset on disk.
+
+    Raises:
+        DatasetError: the folder is absent or was not finished.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        index = read_index(self.path)
+        if index is None:
+            raise DatasetError(f"no finished dataset at {self.path}; run the ingest stage (`multimodal ingest CONF`)")
+        self._index = index
+
+    @property
+    def info(self) -> DatasetInfo:
+        """Where it is, and its counts."""
+        by = {name: dict(self._index[name]) for name in ("by_split", "by_task", "by_reason")}
+        ledger = self.path.parent.parent / "ledger" / self.path.name
+        counts = Counts(**self._index["counts"])
+        return DatasetInfo(self.path, self.path.name, ledger, counts, **by, digest=self._index["digest"])
+
+    def samples(self, split: Split | None = None, task: Task | None = None) -> list[Sample]:
+        """The kept samples in the order of the sources, all or those of one split and task."""
+        return [
+            sample
+            for sample in self._samples
+            if (split is None or sample.split is split) and (task is None or sample.task is task)
+        ]
+
+    def content_ids(self, modality: Modality) -> list[str]:
+        """Contents to encode, sorted; infill conditions on its own canvas and has none."""
+        return sorted({s.content_id for s in self._samples if s.modality is modality and s.task is not Task.INFILL})
+
+    def contents(
+        self, content_ids: Collection[str] | None = None, modality: Modality | None = None
+    ) -> Iterator[Content]:
+        """Contents with their bytes, each once: media from their parts, texts from the samples' inputs."""
+        wanted = None if content_ids is None else set(content_ids)
+        if modality is not Modality.TEXT:
+            yield from self._media(wanted, modality)
+        if modality in (None, Modality.TEXT):
+            yield from self._texts(wanted)
+
+    @cached_property
+    def _samples(self) -> list[Sample]:
+        rows = (row for path in _parts(self.path, "part") for row in pq.read_table(path).to_pylist())
+        return [_sample(row) for row in rows]
+
+    def _media(self, wanted: set[str] | None, modality: Modality | None) -> Iterator[Content]:
+        for path in _parts(self.path, "media"):
+            with pq.ParquetFile(path) as file:
+                for group in range(file.num_row_groups):
+                    yield from _media_of_group(file, group, wanted, modality)
+
+    def _texts(self, wanted: set[str] | None) -> Iterator[Content]:
+        seen: set[str] = set()
+        for sample in self._samples:
+            key = sample.content_id
+            is_text = sample.modality is Modality.TEXT and sample.task is not Task.INFILL
+            if is_text and key not in seen and (wanted is None or key in wanted):
+                seen.add(key)
+                yield Content(key, Modality.TEXT, sample.input.encode())
+
+
+def read_ledger(path: Path, fate: Fate | None = None) -> list[LedgerRow]:
+    """The rows of a ledger, all or those of one fate.
+
+    Raises:
+        DatasetError: the folder is absent or was not finished.
+    """
+    if read_index(path) is None:
+        raise DatasetError(f"no finished ledger at {path}; run the ingest stage (`multimodal ingest CONF`)")
+    rows = (row for part in _parts(path, "part") for row in pq.read_table(part).to_pylist())
+    return [LedgerRow(**row | {"fate": Fate(row["fate"])}) for row in rows if fate in (None, row["fate"])]
+
+
+def _parts(folder: Path, prefix: str) -> list[Path]:
+    return sorted(folder.glob(f"{prefix}-*.parquet"))
+
+
+def _sample(row: dict[str, Any]) -> Sample:
+    kinds = {"modality": Modality(row["modality"]), "task": Task(row["task"]), "split": Split(row["split"])}
+    return Sample(**row | kinds)
+
+
+def _media_of_group(
+    file: pq.ParquetFile, group: int, wanted: set[str] | None, modality: Modality | None
+) -> Iterator[Content]:
+    """Contents of one row group; its bytes are read only if it holds something wanted."""
+    keys = file.read_row_group(group, columns=["content_id", "modality"]).to_pylist()
+    chosen = [
+        (number, key["content_id"], Modality(key["modality"]))
+        for number, key in enumerate(keys)
+        if (wanted is None or key["content_id"] in wanted) and modality in (None, key["modality"])
+    ]
+    if chosen:
+        data = file.read_row_group(group, columns=["data"]).column("data")
+        for number, content_id, kind in chosen:
+            yield Content(content_id, kind, data[number].as_py())

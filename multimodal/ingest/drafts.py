@@ -1,0 +1,137 @@
+"""From a raw row to a draft: texts normalised and checked, the source's words for splits understood."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from multimodal.errors import MediaError, SourceError
+from multimodal.ingest.options import CheckOptions, SourceOptions
+from multimodal.ingest.readers import Reader, Row
+from multimodal.ingest.reasons import Reason
+from multimodal.sample import Modality, Sample, Split, Task, content_digest, sample_digest
+
+SPLIT_WORDS = {"validation": Split.VAL, "valid": Split.VAL, "dev": Split.VAL, "training": Split.TRAIN}
+"""Usual words for splits, beside our own; `split_values` of a source goes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A sample before its split is known; `content_id` and `group` are "" until the media has been read.
+
+    Args:
+        official: the split that the source gives the row, None where it gives none.
+        media: the media file, None for text.
+    """
+
+    uri: str
+    source: str
+    task: Task
+    text: str
+    input: str
+    style: str
+    speaker: str
+    attributes: str
+    group: str
+    official: Split | None
+    media: Path | None = None
+    content_id: str = ""
+
+    @property
+    def sample_id(self) -> str:
+        """The key of the sample to be."""
+        return sample_digest(self.content_id, self.task, self.style, self.text)
+
+    def with_content(self, content_id: str) -> Draft:
+        """The draft of a row whose media has been read; a row without a group is a group with its content."""
+        return replace(self, content_id=content_id, group=self.group or content_id)
+
+    def sample(self, split: Split) -> Sample:
+        """The finished sample."""
+        return Sample(
+            sample_id=self.sample_id, content_id=self.content_id, modality=self.task.modality, task=self.task,
+            split=split,
+            group=self.group, source=self.source, uri=self.uri, text=self.text, input=self.input, style=self.style,
+            speaker=self.speaker, attributes=self.attributes,
+        )  # fmt: skip
+
+
+def normalise(text: str) -> str:
+    """Unicode NFC, white space collapsed."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+class Drafter:
+    """Makes drafts of the rows of one source."""
+
+    def __init__(self, reader: Reader, checks: CheckOptions) -> None:
+        self._reader, self._source, self._checks = reader, reader.source, checks
+        source = reader.source
+        self._listed = {name: split for split, path in source.split_files.items() for name in _names(source, path)}
+
+    def draft(self, row: Row) -> Draft:
+        """The draft of a row.
+
+        Raises:
+            MediaError: the row must be quarantined.
+        """
+        if row.problem is not None:
+            raise MediaError(row.problem, row.detail)
+        source, task = self._source, self._source.task
+        text = self._text(row, "text", Reason.EMPTY_TEXT)
+        needs_input = task in (Task.DENOISE, Task.RESTYLE)
+        draft = Draft(
+            media=self._reader.media_path(row),
+            uri=row.uri, source=source.name, task=task, text=text,
+            input=self._text(row, "input", Reason.MISSING_INPUT) if needs_input else "",
+            style=(normalise(row.values.get("style", "")) or source.style) if task is Task.RESTYLE else "",
+            speaker=normalise(row.values.get("speaker", "")), group=normalise(row.values.get("group", "")),
+            attributes=json.dumps(dict(row.attributes), ensure_ascii=False, sort_keys=True, default=str),
+            official=self._official_split(row),
+        )  # fmt: skip
+        if task.modality is Modality.TEXT:
+            return _with_text_content(draft)
+        if draft.media is None:
+            raise MediaError(Reason.MISSING_FILE, "the row names no path")
+        return draft
+
+    def _text(self, row: Row, name: str, if_empty: Reason) -> str:
+        text = normalise(row.values.get(name, ""))
+        if not text:
+            raise MediaError(if_empty, f"no {name}")
+        if len(text) > self._checks.max_text_chars:
+            raise MediaError(
+                Reason.TEXT_TOO_LONG, f"{name} of {len(text)} characters, at most {self._checks.max_text_chars}"
+            )
+        return text
+
+    def _official_split(self, row: Row) -> Split | None:
+        path = row.values.get("path", "").strip()
+        listed = self._listed.get(path) or self._listed.get(PurePosixPath(path).name)
+        word = row.values.get("split", "").strip()
+        if listed is not None or not word:
+            return listed or self._source.split
+        known = {**{split.value: split for split in Split}, **SPLIT_WORDS, **self._source.split_values}
+        if word not in known and word.lower() not in known:
+            raise MediaError(
+                Reason.UNKNOWN_SPLIT, f"split '{word}'; say what it is with split_values: {{{word}: train}}"
+            )
+        return known.get(word) or known[word.lower()]
+
+
+def _with_text_content(draft: Draft) -> Draft:
+    """A text's content is its input. Without a group, noisy variants of one target text are one group,
+    and so are the two directions of a restyled pair."""
+    target = content_digest(draft.text.encode())
+    own = content_digest(draft.input.encode()) if draft.input else target
+    group = min(own, target) if draft.task is Task.RESTYLE else target
+    return replace(draft, content_id=own, group=draft.group or group)
+
+
+def _names(source: SourceOptions, path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"source '{source.name}': cannot read the split list {path}: {error}") from error

@@ -1,0 +1,167 @@
+"""The ingest stage: every row of every source gets exactly one fate, every media file is decoded fully once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from multimodal.dataset import Dataset, DatasetInfo, DatasetWriter, Fate, LedgerRow
+from multimodal.errors import MediaError
+from multimodal.fingerprint import code_version, digest, file_digest, fingerprint, read_index
+from multimodal.ingest.drafts import Draft, Drafter
+from multimodal.ingest.media import read_media
+from multimodal.ingest.options import CheckOptions, IngestOptions
+from multimodal.ingest.readers import Reader, Row, open_reader
+from multimodal.ingest.splits import SplitAssigner
+from multimodal.sample import Content, Modality
+
+Progress = Callable[[int, int], None]
+CODE = ("ingest", "dataset.py", "sample.py")
+ROWS_PER_CHUNK = 256
+
+
+def plan_ingest(options: IngestOptions, seed: int) -> dict[str, Any]:
+    """See `multimodal.ingest.plan_ingest`."""
+    readers = [open_reader(source) for source in options.sources]
+    with _decoders() as pool:
+        inputs = [[reader.source.name, _inputs(reader, pool)] for reader in readers]
+    return {
+        "inputs": digest(inputs),
+        "options": options.model_dump(mode="json"),
+        "seed": seed,
+        "code": code_version(*CODE),
+    }
+
+
+def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Progress | None = None) -> DatasetInfo:
+    """See `multimodal.ingest.ingest`."""
+    parts = plan_ingest(options, seed)
+    key = fingerprint(parts)
+    folder, ledger = workspace / "dataset" / key, workspace / "ledger" / key
+    if read_index(folder) is None or read_index(ledger) is None:
+        readers = [open_reader(source) for source in options.sources]
+        total = sum(1 for reader in readers for _ in reader.rows())
+        with DatasetWriter.open(folder, ledger, parts) as writer, _decoders() as pool:
+            intake = _Intake(options, writer, pool)
+            done = 0
+            for chunk in _chunks(_claims(readers, options.checks)):
+                intake.add(chunk)
+                done += len(chunk)
+                if progress is not None:
+                    progress(done, total)
+            intake.finish()
+    return Dataset(folder).info
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A row on its way to its fate: a draft, or the error that quarantines it."""
+
+    source: str
+    uri: str
+    draft: Draft | MediaError
+
+
+class _Intake:
+    """Gives each row its fate; samples are written when all rows, and so all splits, are known."""
+
+    def __init__(self, options: IngestOptions, writer: DatasetWriter, pool: Executor) -> None:
+        self._checks, self._writer, self._pool = options.checks, writer, pool
+        self._splits = SplitAssigner(options.splits)
+        self._kept: dict[str, Draft] = {}
+        self._media: dict[tuple[Path, Modality], str | MediaError] = {}
+        self._written: set[str] = set()
+
+    def add(self, chunk: list[_Claim]) -> None:
+        """Decode the media files that have not been decoded yet, then settle the rows in order."""
+        drafts = [claim.draft for claim in chunk if isinstance(claim.draft, Draft)]
+        needed = dict.fromkeys((draft.media, draft.task.modality) for draft in drafts if draft.media is not None)
+        new = [key for key in needed if key not in self._media]
+        for key, result in zip(new, self._pool.map(self._read, new), strict=True):
+            self._media[key] = result if isinstance(result, MediaError) else self._store(result)
+        for claim in chunk:
+            self._writer.add_ledger(self._settle(claim))
+
+    def finish(self) -> None:
+        """Write all kept samples with their splits."""
+        for draft in self._kept.values():
+            self._writer.add_sample(draft.sample(self._splits.split(draft.content_id)))
+
+    def _read(self, key: tuple[Path, Modality]) -> Content | MediaError:
+        try:
+            return read_media(*key, self._checks)
+        except MediaError as error:
+            return error
+
+    def _store(self, content: Content) -> str:
+        if content.content_id not in self._written:
+            self._written.add(content.content_id)
+            self._writer.add_media(content)
+        return content.content_id
+
+    def _settle(self, claim: _Claim) -> LedgerRow:
+        source, uri, draft = claim.source, _printable(claim.uri), self._with_media(claim.draft)
+        if isinstance(draft, MediaError):
+            return LedgerRow(source, uri, Fate.QUARANTINED, draft.reason, _printable(draft.detail))
+        self._splits.add(draft)
+        first = self._kept.setdefault(draft.sample_id, draft)
+        if first is draft:
+            return LedgerRow(source, uri, Fate.KEPT, sample_id=draft.sample_id)
+        same = f"same content and text as {first.source} {first.uri}"
+        return LedgerRow(source, uri, Fate.DUPLICATE, "", same, draft.sample_id, first.sample_id)
+
+    def _with_media(self, draft: Draft | MediaError) -> Draft | MediaError:
+        if isinstance(draft, MediaError) or draft.media is None:
+            return draft
+        found = self._media[draft.media, draft.task.modality]
+        return found if isinstance(found, MediaError) else draft.with_content(found)
+
+
+def _claims(readers: Iterable[Reader], checks: CheckOptions) -> Iterator[_Claim]:
+    for reader in readers:
+        drafter = Drafter(reader, checks)
+        for row in reader.rows():
+            yield _Claim(reader.source.name, row.uri, _draft(drafter, row))
+
+
+def _draft(drafter: Drafter, row: Row) -> Draft | MediaError:
+    try:
+        return drafter.draft(row)
+    except MediaError as error:
+        return error
+
+
+def _chunks(claims: Iterator[_Claim]) -> Iterator[list[_Claim]]:
+    while chunk := list(islice(claims, ROWS_PER_CHUNK)):
+        yield chunk
+
+
+def _inputs(reader: Reader, pool: Executor) -> list[list[str]]:
+    """Name and digest of every file that the rows of a source come from or refer to."""
+    media = (reader.media_path(row) for row in reader.rows())
+    named = [*reader.text_files(), *reader.source.split_files.values(), *media]
+    files = list(dict.fromkeys(path for path in named if path is not None))
+    names = (_printable(os.path.relpath(path, reader.media_root)) for path in files)
+    return [[name, found] for name, found in zip(names, pool.map(_digest_or_problem, files), strict=True)]
+
+
+def _digest_or_problem(path: Path) -> str:
+    try:
+        return file_digest(path) if path.is_file() else "missing"
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        return f"unreadable: {type(error).__name__}"
+
+
+def _decoders() -> ThreadPoolExecutor:
+    """Threads are enough: Pillow, libsndfile and hashing let go of the interpreter while they work."""
+    return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="decode")
+
+
+def _printable(text: str) -> str:
+    """Text that can be stored as UTF-8, whatever bytes a file name was made of."""
+    return text.encode("utf-8", "backslashreplace").decode()
