@@ -1,0 +1,47 @@
+"""Pictures and sounds as data URIs, small enough to live in one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import soundfile
+from PIL import Image
+
+_LONGEST_SIDE = 256  # pixels
+_LONGEST_SECONDS = 30
+_OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)  # Hz
+
+
+def picture_uri(data: bytes) -> str:
+    """A picture as WebP of at most 256 pixels a side.
+
+    Raises:
+        OSError: the bytes are no picture (`PIL.UnidentifiedImageError` is one).
+    """
+    with Image.open(io.BytesIO(data)) as opened:
+        picture = opened.convert("RGB")
+    picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=80)
+    return _uri("image/webp", buffer.getvalue())
+
+
+def sound_uri(data: bytes) -> str:
+    """A sound as Ogg, at most its first 30 seconds: as it is if it is Ogg, else as Opus or, at odd rates, Vorbis.
+
+    Raises:
+        soundfile.LibsndfileError: the bytes are no sound.
+    """
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        rate, seconds = file.samplerate, file.frames / file.samplerate
+        wave = file.read(int(_LONGEST_SECONDS * rate), dtype="float32")
+    if data.startswith(b"OggS") and seconds <= _LONGEST_SECONDS:
+        return _uri("audio/ogg", data)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, wave, rate, format="OGG", subtype="OPUS" if rate in _OPUS_RATES else "VORBIS")
+    return _uri("audio/ogg", buffer.getvalue())
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,92 @@
+"""Lets the model write: items become requests, requests become texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from multimodal.errors import RequestError
+from multimodal.evaluation.controls import Pooled
+from multimodal.evaluation.items import Item
+from multimodal.generation import Generation, Request
+from multimodal.sample import Modality, Task
+from multimodal.training.options import SamplerOptions
+
+
+class Generator(Protocol):
+    """What evaluation needs of `multimodal.generation.TextGenerator`."""
+
+    def generate(
+        self, requests: Sequence[Request], options: SamplerOptions, trajectory: bool = False
+    ) -> list[Generation]:
+        """One text for each request, in their order."""
+
+
+class Store(Pooled, Protocol):
+    """What evaluation needs of `multimodal.latents.LatentStore`."""
+
+    def __contains__(self, content_id: object) -> bool:
+        """Whether the content is encoded."""
+
+    def get(self, content_id: str) -> np.ndarray:
+        """Hidden states [n, d]."""
+
+
+Stores = Mapping[Modality, Store]
+
+
+def build_request(item: Item, stores: Stores) -> Request:
+    """The request that asks for an item's text: latents of its content, or the text with its gap."""
+    if item.task is Task.INFILL:
+        return Request(request_id=item.sample_id, task=item.task, text=item.input)
+    hidden_states = stores[item.task.modality].get(item.content_id)
+    return Request(request_id=item.sample_id, task=item.task, hidden_states=hidden_states, style=item.style)
+
+
+def write_texts(
+    generator: Generator,
+    items: Sequence[Item],
+    stores: Stores,
+    options: SamplerOptions,
+    batch_size: int,
+    wrote: Callable[[int], None] | None = None,
+) -> list[Generation | None]:
+    """A generation for each item, None where the model refuses the request (too long, a style it does not know).
+
+    Args:
+        generator: the model.
+        items: of any tasks.
+        stores: latents by modality.
+        options: of the sampler.
+        batch_size: requests at once.
+        wrote: told the number of texts after each batch.
+    """
+    written: list[Generation | None] = []
+    for start in range(0, len(items), batch_size):
+        requests = [build_request(item, stores) for item in items[start : start + batch_size]]
+        written += _write_batch(generator, requests, options)
+        if wrote:
+            wrote(len(requests))
+    return written
+
+
+def _write_batch(generator: Generator, requests: Sequence[Request], options: SamplerOptions) -> list[Generation | None]:
+    try:
+        return [*generator.generate(requests, options)]
+    except RequestError:
+        if len(requests) == 1:
+            return [None]
+        half = len(requests) // 2
+        return [
+            *_write_batch(generator, requests[:half], options),
+            *_write_batch(generator, requests[half:], options),
+        ]
+
+
+def answer(item: Item, generation: Generation | None) -> str:
+    """The text that is scored: of infill the filled words, of a refused request nothing."""
+    if generation is None:
+        return ""
+    return " ".join(generation.filled) if item.task is Task.INFILL else generation.text
