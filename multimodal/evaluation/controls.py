@@ -74,8 +74,8 @@ def nearest_answers(items: Sequence[Item], train: Sequence[Item], store: Pooled 
 
 def _unit_rows(items: Sequence[Item], store: Pooled) -> np.ndarray:
     rows: np.ndarray = np.stack([np.asarray(store.pooled(item.content_id), dtype=np.float32) for item in items])
-    lengths: np.ndarray = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-    return np.divide(rows, lengths)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return rows
 
 
 def _nearest_fillings(items: Sequence[Item], train: Sequence[Item]) -> list[str]:

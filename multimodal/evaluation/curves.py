@@ -110,7 +110,7 @@ def nice_ticks(values: Iterable[float]) -> list[float]:
     return [round(index * step, 10) for index in range(first, last + 1)]
 
 
-class _scale:
+class _Scale:
     """Maps [low, high] to [start, end]."""
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:

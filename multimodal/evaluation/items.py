@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,15 +52,18 @@ class Item:
         return json.loads(scene) if isinstance(scene, str) else scene
 
 
-def build_items(samples: Sequence[Sample], most: int | None = None) -> list[Item]:
+def build_items(
+    samples: Sequence[Sample], most: int | None = None, encoded: Container[str] | None = None
+) -> list[Item]:
     """Items of the samples of one task and split, by sample id, the first `most` of them.
 
     Captions of one picture become one item with all captions as references, as do the targets of one text in one
-    style. Samples without text are left out.
+    style. Samples without text are left out, and samples whose content is not among those `encoded`; infill needs
+    no latents.
     """
     groups: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in sorted(samples, key=lambda sample: sample.sample_id):
-        if sample.text.strip():
+        if sample.text.strip() and (sample.task is Task.INFILL or encoded is None or sample.content_id in encoded):
             shared = (sample.content_id, sample.style)
             groups[shared if sample.task in _SHARED else (sample.sample_id, "")].append(sample)
     return [_item(group) for group in list(groups.values())[:most]]

@@ -8,8 +8,8 @@ Per task one number from 0 to 1, higher is better:
     infill       share of gaps filled exactly
     restyle      BLEU / 100
 
-The score is their mean over the tasks that the split holds. The same is computed for answers to other samples'
-requests (shuffled conditions): while the two are equal, the model does not look at its input.
+The score is their mean over the tasks that the split holds and the model knows. The same is computed for answers to
+other samples' requests (shuffled conditions): while the two are equal, the model does not look at its input.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class SampledScorer:
         chosen = {}
         for task in tasks:
             if task is Task.INFILL or task.modality in stores:
-                items = build_items(dataset.samples(split=split, task=task), max_samples)
+                items = build_items(dataset.samples(split=split, task=task), max_samples, stores.get(task.modality))
                 if len(items) >= 2:
                     chosen[task] = items
         return cls(chosen, stores, options)
@@ -97,6 +97,8 @@ class SampledScorer:
         right, shuffled, calls = {}, {}, 0
         for task, items in self.items.items():
             generations = [next(written) for _ in items]
+            if not any(generations):
+                continue  # the model was not trained for this task
             calls += sum(generation.nfe for generation in generations if generation)
             answers = [answer(*pair) for pair in zip(items, generations, strict=True)]
             others = [answers[index] for index in derangement(len(items))]

@@ -20,8 +20,16 @@ from multimodal.evaluation.report import ReportInputs, render_report
 from multimodal.evaluation.score import TaskScore
 from multimodal.evaluation.task_results import TaskResult, assess
 from multimodal.evaluation.writing import Generator, Stores, write_texts
-from multimodal.fingerprint import INDEX, code_version, file_digest, fingerprint, new_folder, read_index, write_file
-from multimodal.fingerprint import write_json as write_json_file
+from multimodal.fingerprint import (
+    INDEX,
+    code_version,
+    file_digest,
+    fingerprint,
+    new_folder,
+    read_index,
+    write_file,
+    write_json,
+)
 from multimodal.generation import CONFIG, TOKENIZER, WEIGHTS, TextGenerator
 from multimodal.latents import LatentsInfo, LatentStore
 from multimodal.sample import Modality, Split, Task
@@ -123,9 +131,7 @@ def evaluate(
     results, skipped = evaluate_tasks(generator, dataset, stores, options, sampler, progress)
     heading = {"checkpoint": str(checkpoint), **(facts or {})}
     inputs = ReportInputs(results, skipped, dataset, stores, options, sampler, generator, history, heading)
-    with new_folder(output) as folder:
-        _write(folder, inputs, parts)
-    return EvaluationReport.load(output)
+    return write_report(output, inputs, parts)
 
 
 def evaluate_tasks(
@@ -160,7 +166,7 @@ def evaluate_tasks(
         if all(generation is None for generation in generations):
             skipped[str(task)] = "the model refuses every request: it was not trained for this task"
             continue
-        train = build_items(dataset.samples(split=Split.TRAIN, task=task))
+        train = build_items(dataset.samples(split=Split.TRAIN, task=task), encoded=stores.get(task.modality))
         results.append(assess(items, generations, train, stores, seconds))
     return results, skipped
 
@@ -170,25 +176,30 @@ def _choose(
 ) -> tuple[dict[Task, list[Item]], dict[str, str]]:
     chosen, skipped = {}, {}
     for task in Task:
-        items = build_items(dataset.samples(split=options.split, task=task), options.max_samples)
-        if not items:
+        samples = dataset.samples(split=options.split, task=task)
+        store = stores.get(task.modality)
+        items = build_items(samples, options.max_samples, store)
+        if not samples:
             continue
-        if task is not Task.INFILL and task.modality not in stores:
+        if task is not Task.INFILL and store is None:
             skipped[str(task)] = f"no latents of modality '{task.modality}': encode it first"
         elif len(items) < 2:
             skipped[str(task)] = "fewer than two samples: there is no other condition to shuffle with"
-        elif not dataset.samples(split=Split.TRAIN, task=task):
+        elif not build_items(dataset.samples(split=Split.TRAIN, task=task), 1, store):
             skipped[str(task)] = "the train split has no sample of this task: nothing to compare with"
         else:
             chosen[task] = items
     return chosen, skipped
 
 
-def _write(folder: Path, inputs: ReportInputs, parts: Mapping[str, Any]) -> None:
-    write_predictions(folder / PREDICTIONS, inputs.results)
-    write_json_file(folder / REPORT_JSON, report_values(inputs))
-    write_file(folder / REPORT_HTML, render_report(inputs).encode())
-    write_json_file(folder / INDEX, {"fingerprint": fingerprint(parts), "parts": dict(parts)})
+def write_report(output: Path, inputs: ReportInputs, parts: Mapping[str, Any]) -> EvaluationReport:
+    """Write predictions, report.json and report.html to a folder that appears whole or not at all."""
+    with new_folder(output) as folder:
+        write_predictions(folder / PREDICTIONS, inputs.results)
+        write_json(folder / REPORT_JSON, report_values(inputs))
+        write_file(folder / REPORT_HTML, render_report(inputs).encode())
+        write_json(folder / INDEX, {"fingerprint": fingerprint(parts), "parts": dict(parts)})
+    return EvaluationReport.load(output)
 
 
 def report_values(inputs: ReportInputs) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def style_with_content(items: Sequence[Item], hypotheses: Sequence[str], classif
         for item, hypothesis, style in zip(items, hypotheses, named, strict=True)
         if style == item.style
     )
-    signature = f"{chrf.get_signature().format()}|{classifier.signature}"
+    signature = f"chrF{chrf.beta},char:{chrf.char_order},sacrebleu:{version('sacrebleu')}|{classifier.signature}"
     return Score("style_with_content", total / len(items), {"samples": len(items)}, signature)
 
 
