@@ -1,0 +1,1 @@
+"""Training of the decoder: from a dataset and its latents to checkpoints."""

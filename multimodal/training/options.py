@@ -45,7 +45,7 @@ class TrainOptions(Options):
         init_from: checkpoint folder to start from.
     """
 
-    tasks: dict[Task, float] = {task: 1.0 for task in Task}
+    tasks: dict[Task, float] = dict.fromkeys(Task, 1.0)
     steps: int = Field(default=2000, ge=1)
     max_minutes: float | None = Field(default=None, gt=0)
     batch_size: int = Field(default=96, ge=1)

@@ -1,0 +1,197 @@
+"""One training job: from a dataset and its latents to a chosen checkpoint."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from multimodal.dataset import Dataset
+from multimodal.decoder import CrossAttentionDecoder, DecoderConfig
+from multimodal.errors import ConfigError
+from multimodal.evaluation import SampledScorer
+from multimodal.fingerprint import INDEX, code_version, fingerprint, read_index, write_json
+from multimodal.generation import TextGenerator
+from multimodal.latents import LatentsInfo, LatentStore
+from multimodal.sample import Modality, Sample, Split, Task
+from multimodal.tokenizer import TextTokenizer
+from multimodal.training.batches import TaskBatches, fitting, infill_room
+from multimodal.training.checkpoint import step_folder
+from multimodal.training.loop import Log, Score, Trainer
+from multimodal.training.options import DecoderOptions, SamplerOptions, TokenizerOptions, TrainOptions
+
+
+@dataclass(frozen=True, slots=True)
+class TrainJob:
+    """All options that a training depends on."""
+
+    tokenizer: TokenizerOptions
+    decoder: DecoderOptions
+    train: TrainOptions
+    sampler: SamplerOptions
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a training left behind.
+
+    Args:
+        path: folder of the run.
+        checkpoint: folder of the step with the best sampled val score.
+        fingerprint: of the job and its inputs.
+        steps: optimiser steps done.
+        val_score: best sampled val score.
+        minutes: spent in training.
+        num_parameters: of the decoder.
+        too_long: task -> train samples left out because their text does not fit on the canvas.
+    """
+
+    path: Path
+    checkpoint: Path
+    fingerprint: str
+    steps: int
+    val_score: float
+    minutes: float
+    num_parameters: int
+    too_long: dict[str, int]
+
+    @property
+    def history(self) -> Path:
+        """Losses and scores by step, one JSON object a line."""
+        return self.path / "history.jsonl"
+
+
+def plan_train(job: TrainJob, dataset_fingerprint: str, encoder_fingerprints: Mapping[str, str]) -> dict[str, Any]:
+    """What a training depends on, by name."""
+    return {
+        "dataset": dataset_fingerprint,
+        "encoders": dict(encoder_fingerprints),
+        "tokenizer": job.tokenizer.model_dump(mode="json"),
+        "decoder": job.decoder.model_dump(mode="json"),
+        "train": job.train.model_dump(mode="json"),
+        "sampler": job.sampler.model_dump(mode="json"),
+        "seed": job.seed,
+        "code": code_version("training", "diffusion", "decoder.py", "tasks.py", "tokenizer.py", "generation.py"),
+    }
+
+
+def train(
+    job: TrainJob,
+    dataset: Dataset,
+    latents: Mapping[Modality, LatentsInfo],
+    workspace: Path,
+    log: Log = lambda step, metrics: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> TrainResult:
+    """Train a decoder, or go on where an interrupted training of the same job stopped.
+
+    Args:
+        job: options.
+        dataset: its train split is learnt, its val split chooses the checkpoint.
+        latents: of each modality that a task of the dataset needs.
+        workspace: receives `checkpoints/<fingerprint>/`.
+        log: receives (step, metrics) as they happen.
+        progress: receives (steps done, steps in all).
+
+    Raises:
+        ConfigError: no task of the job has samples in the train split, or a task's latents are missing.
+    """
+    encoders = {str(modality): info.encoder_fingerprint for modality, info in latents.items()}
+    parts = plan_train(job, dataset.info.fingerprint, encoders)
+    run = workspace / "checkpoints" / fingerprint(parts)
+    if (index := read_index(run)) is not None:
+        return _result(run, index)
+    stores = {modality: LatentStore(info.path) for modality, info in latents.items()}
+    samples = _train_samples(job, dataset, stores)
+    tokenizer = TextTokenizer.train(
+        (text for rows in samples.values() for sample in rows for text in (sample.text, sample.input) if text),
+        job.tokenizer.vocab_size,
+    )
+    kept, too_long, longest = fitting(samples, tokenizer, job.tokenizer.max_tokens)
+    canvas = {str(task): min(longest[task] + 2, job.tokenizer.max_tokens) for task in kept}
+    torch.manual_seed(job.seed)
+    decoder = CrossAttentionDecoder(_decoder_config(job, kept, tokenizer, stores))
+    if job.train.init_from:
+        decoder.load_state_dict(TextGenerator.load(job.train.init_from).decoder.state_dict())
+    batches = {
+        task: TaskBatches(
+            task, rows, tokenizer, None if task is Task.INFILL else stores[task.modality], decoder.config,
+            canvas[task], job.train.condition_dropout, job.seed,
+        )
+        for task, rows in kept.items()
+    }  # fmt: skip
+    score = _val_score(job, dataset, latents)
+    trainer = Trainer(decoder, tokenizer, canvas, batches, job.train, job.seed, run, score, log, progress)
+    done = trainer.train()
+    result = {
+        "checkpoint": step_folder(run, done.best_step).name,
+        "steps": done.step,
+        "val_score": done.best_score,
+        "minutes": done.seconds / 60,
+        "num_parameters": decoder.num_parameters,
+        "too_long": {str(task): count for task, count in too_long.items() if count},
+    }
+    write_json(run / INDEX, {"parts": parts, "result": result})
+    return _result(run, {"result": result})
+
+
+def _result(run: Path, index: Mapping[str, Any]) -> TrainResult:
+    values = index["result"]
+    return TrainResult(path=run, fingerprint=run.name, **{**values, "checkpoint": run / values["checkpoint"]})
+
+
+def _train_samples(
+    job: TrainJob, dataset: Dataset, stores: Mapping[Modality, LatentStore]
+) -> dict[Task, Sequence[Sample]]:
+    by_task: dict[Task, list[Sample]] = defaultdict(list)
+    for sample in dataset.samples(split=Split.TRAIN):
+        needs_latents = sample.task is not Task.INFILL
+        if needs_latents and sample.modality not in stores:
+            raise ConfigError(
+                f"the dataset has samples for '{sample.task}', but the configuration names no {sample.modality} "
+                f"encoder; add encode.{sample.modality}, or drop the source"
+            )
+        if job.train.tasks.get(sample.task, 0) > 0 and (
+            not needs_latents or sample.content_id in stores[sample.modality]
+        ):
+            by_task[sample.task].append(sample)
+    if not by_task:
+        raise ConfigError("no task has samples in the train split; check the ledger and `ingest.splits`")
+    return {task: by_task[task] for task in Task if task in by_task}
+
+
+def _decoder_config(
+    job: TrainJob,
+    samples: Mapping[Task, Sequence[Sample]],
+    tokenizer: TextTokenizer,
+    stores: Mapping[Modality, LatentStore],
+) -> DecoderConfig:
+    return DecoderConfig(
+        vocab_size=tokenizer.vocab_size,
+        max_tokens=infill_room(job.tokenizer.max_tokens),
+        latent_sizes={str(modality): store.hidden_size for modality, store in stores.items()},
+        tasks=tuple(str(task) for task in samples),
+        styles=tuple(sorted({sample.style for rows in samples.values() for sample in rows if sample.style})),
+        **job.decoder.model_dump(),
+    )
+
+
+def _val_score(job: TrainJob, dataset: Dataset, latents: Mapping[Modality, LatentsInfo]) -> Score:
+    scorer = SampledScorer.choose(dataset, latents, job.sampler, Split.VAL, job.train.eval_samples)
+
+    def score(generator: TextGenerator) -> Mapping[str, float]:
+        sampled = scorer(generator)
+        per_task = {f"val/{task}": value for task, value in sampled.per_task.items()}
+        return {
+            "val/score": sampled.value,
+            "val/conditioning_gap": sampled.conditioning_gap,
+            "val/nfe": sampled.nfe,
+            **per_task,
+        }
+
+    return score

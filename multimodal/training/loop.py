@@ -1,0 +1,226 @@
+"""The training loop: AdamW, warm-up and cosine, clipping, averaging, sampled scores, exact resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from multimodal.decoder import CrossAttentionDecoder
+from multimodal.diffusion.process import AbsorbingProcess
+from multimodal.generation import TextGenerator
+from multimodal.sample import Task
+from multimodal.tokenizer import TextTokenizer
+from multimodal.training.batches import TaskBatches
+from multimodal.training.checkpoint import (
+    Progress,
+    finished_steps,
+    remove_other_steps,
+    restore_checkpoint,
+    save_checkpoint,
+    step_folder,
+)
+from multimodal.training.objective import DenoisingObjective
+from multimodal.training.options import TrainOptions
+
+Log = Callable[[int, Mapping[str, float]], None]
+"""(step, metrics by name)."""
+
+Score = Callable[[TextGenerator], Mapping[str, float]]
+"""Sampled validation metrics; "val/score" is the one that models are chosen by."""
+
+LOG_EVERY = 20
+
+
+class Trainer:
+    """Trains one decoder.
+
+    Args:
+        decoder: freshly initialised, or with weights to start from.
+        tokenizer, canvas: stored with each checkpoint.
+        batches: task -> its train batches.
+        options: how to train.
+        seed: with the step, all randomness of a step.
+        run: folder of checkpoints and history; what is there is resumed.
+        score: sampled val metrics.
+        log: receives losses and scores as they happen.
+        progress: receives (steps done, steps in all).
+    """
+
+    def __init__(
+        self,
+        decoder: CrossAttentionDecoder,
+        tokenizer: TextTokenizer,
+        canvas: dict[str, int],
+        batches: Mapping[Task, TaskBatches],
+        options: TrainOptions,
+        seed: int,
+        run: Path,
+        score: Score,
+        log: Log,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self.options, self.seed, self.run = options, seed, run
+        self.tokenizer, self.canvas, self.batches = tokenizer, canvas, batches
+        self.score, self.log, self.report = score, log, progress
+        AcceleratorState._reset_state()  # else a second training of one process keeps the first one's precision
+        self.accelerator = Accelerator(mixed_precision=mixed_precision(options.mixed_precision))
+        self.decoder = decoder.to(self.accelerator.device)
+        self.averaged = {name: tensor.detach().clone() for name, tensor in self.decoder.state_dict().items()}
+        process = AbsorbingProcess(tokenizer.mask_token_id)
+        objective = DenoisingObjective(self.decoder, process, options.full_mask)
+        optimizer = torch.optim.AdamW(_parameter_groups(self.decoder, options), fused=True, betas=(0.9, 0.98))
+        self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
+        self.at = Progress()
+
+    def train(self) -> Progress:
+        """Train to the end, from the newest checkpoint where there is one."""
+        self._resume()
+        started = time.monotonic() - self.at.seconds
+        sums: dict[str, list[float]] = {}
+        while not self._done():
+            for name, loss in self._step(self.at.step).items():
+                sums.setdefault(name, []).append(loss)
+            self.at = replace(self.at, step=self.at.step + 1, seconds=time.monotonic() - started)
+            self.report(self.at.step, self.options.steps)
+            if self._due(LOG_EVERY):
+                self._log({name: math.fsum(losses) / len(losses) for name, losses in sums.items()})
+                sums = {}
+            due = self._due(self.options.eval_every)
+            if due:
+                self._validate()
+            if due or self._due(self.options.checkpoint_every):
+                self._save()
+        return self.at
+
+    def _step(self, step: int) -> dict[str, float]:
+        """One optimiser step over a micro-batch of each task; returns the losses by metric name."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        torch.manual_seed(self.seed * 1_000_003 + step)  # dropout: so that a resumed step draws what it would have
+        rate = self._set_learning_rate(step)
+        losses: dict[str, float] = {}
+        weights = {task: self.options.tasks[task] for task in self.batches}
+        with _fast_attention(self.accelerator.device):
+            for task, weight in weights.items():
+                share = weight / sum(weights.values())
+                batch = self.batches[task].batch(step, max(1, round(self.options.batch_size * share)))
+                with self.accelerator.autocast():
+                    loss: Tensor = self.objective(batch, generator).mean
+                self.accelerator.backward(loss * share)
+                losses[f"train/loss/{task}"] = loss.item()
+        norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.options.gradient_clip)
+        if math.isfinite(float(norm)):  # a step with a broken gradient would spoil every weight
+            self.optimizer.step()
+            self._average(step)
+        self.optimizer.zero_grad()
+        total = sum(losses.values()) / len(losses)
+        return {"train/loss": total, **losses, "train/gradient_norm": float(norm), "train/learning_rate": rate}
+
+    def _due(self, every: int) -> bool:
+        return self.at.step % every == 0 or self._share_done() >= 1
+
+    def _set_learning_rate(self, step: int) -> float:
+        rate = self.options.learning_rate * lr_schedule(step, self._share_done(), self.options.warmup_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _share_done(self) -> float:
+        minutes = self.options.max_minutes
+        by_time = self.at.seconds / (60 * minutes) if minutes else 0.0
+        return min(1.0, max(self.at.step / self.options.steps, by_time))
+
+    def _done(self) -> bool:
+        patience = self.options.patience
+        return self._share_done() >= 1 or (patience is not None and self.at.scores_since_best >= patience)
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        decay = min(self.options.ema_decay, (1 + step) / (10 + step))
+        now = self.decoder.state_dict()
+        torch._foreach_lerp_(list(self.averaged.values()), [now[name] for name in self.averaged], 1 - decay)
+
+    def _validate(self) -> None:
+        with self._averaged_weights():
+            scores = dict(self.score(TextGenerator(self.decoder, self.tokenizer, self.canvas)))
+        best = self.at.best_score
+        if best is None or scores["val/score"] > best:
+            self.at = replace(self.at, best_score=scores["val/score"], best_step=self.at.step, scores_since_best=0)
+        else:
+            self.at = replace(self.at, scores_since_best=self.at.scores_since_best + 1)
+        self._log(scores)
+
+    @contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        """The decoder with its averaged weights, in evaluation mode."""
+        current = {name: tensor.detach().clone() for name, tensor in self.decoder.state_dict().items()}
+        self.decoder.load_state_dict(self.averaged)
+        self.decoder.eval()
+        try:
+            yield
+        finally:
+            self.decoder.load_state_dict(current)
+            self.decoder.train()
+
+    def _save(self) -> None:
+        folder = step_folder(self.run, self.at.step)
+        config: dict[str, Any] = {"decoder": self.decoder.config.to_dict(), "canvas": self.canvas}
+        save_checkpoint(folder, self.decoder, self.averaged, self.optimizer.optimizer, self.at, config, self.tokenizer)
+        remove_other_steps(self.run, keep={self.at.step, self.at.best_step})
+
+    def _resume(self) -> None:
+        self.decoder.train()
+        steps = finished_steps(self.run)
+        if steps:
+            folder = step_folder(self.run, steps[-1])
+            self.at = restore_checkpoint(folder, self.decoder, self.averaged, self.optimizer.optimizer)
+        history = self.run / "history.jsonl"
+        self.run.mkdir(parents=True, exist_ok=True)
+        rows = [json.loads(line) for line in history.read_text().splitlines()] if history.is_file() else []
+        history.write_text("".join(json.dumps(row) + "\n" for row in rows if row["step"] <= self.at.step))
+
+    def _log(self, metrics: Mapping[str, float]) -> None:
+        with (self.run / "history.jsonl").open("a") as file:
+            file.write(json.dumps({"step": self.at.step, **metrics}) + "\n")
+        self.log(self.at.step, metrics)
+
+
+def lr_schedule(step: int, share_done: float, warmup_steps: int) -> float:
+    """Factor of the peak learning rate: linear warm-up, then a cosine to one hundredth."""
+    warmup = min(1.0, (step + 1) / max(1, warmup_steps))
+    return warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, share_done))))
+
+
+def mixed_precision(choice: str) -> str:
+    """`auto` is bf16 where the processor or GPU computes in it, else full precision."""
+    if choice != "auto":
+        return choice
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "no"
+    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return "bf16" if has_bf16() else "no"
+
+
+def _fast_attention(device: torch.device) -> Any:
+    """On a CPU the plain kernel: at these lengths the backward of the fused one takes twice the step's other time."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+
+
+def _parameter_groups(decoder: CrossAttentionDecoder, options: TrainOptions) -> list[dict[str, Any]]:
+    """Weight decay on matrices only."""
+    parameters = list(decoder.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": options.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]

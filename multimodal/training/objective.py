@@ -1,0 +1,59 @@
+"""What is minimised: masked cross-entropy at a random noise level, one task at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from multimodal.decoder import ConditionInput, CrossAttentionDecoder
+from multimodal.diffusion.loss import LossOutput, masked_cross_entropy
+from multimodal.diffusion.process import AbsorbingProcess
+from multimodal.training.batches import TaskBatch
+
+
+class DenoisingObjective(nn.Module):
+    """Noise a clean canvas and predict it back.
+
+    A module of its own so that whatever wraps it (mixed precision, data parallelism) wraps all of a step.
+
+    Args:
+        decoder: to be trained.
+        process: corrupts canvases.
+        full_mask: share of rows that are wholly masked: sampling starts there, and most errors are made there
+            (high-mask specialisation, Whisfusion v2).
+    """
+
+    def __init__(self, decoder: CrossAttentionDecoder, process: AbsorbingProcess, full_mask: float) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.process = process
+        self.full_mask = full_mask
+
+    def forward(self, batch: TaskBatch, generator: torch.Generator) -> LossOutput:
+        """The loss of one batch; all noise comes from `generator`."""
+        t = self._times(len(batch.x_0), generator)
+        x_t = self.process.q_sample(batch.x_0, t, generator, batch.open_positions)
+        device = self.decoder.embedding.weight.device
+        x_t, x_0, weights = x_t.to(device), batch.x_0.to(device), batch.weights.to(device)
+        condition = self.decoder.condition(to_device(batch.condition, device))
+        logits = self.decoder(x_t, condition)
+        return masked_cross_entropy(logits, x_0, x_t == self.process.mask_token_id, weights)
+
+    def _times(self, batch: int, generator: torch.Generator) -> Tensor:
+        """Stratified times in (0, 1], some of them 1: stratification lowers the variance of the loss."""
+        t = 1 - (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
+        full = torch.rand(batch, generator=generator) < self.full_mask
+        return torch.where(full, 1.0, t)
+
+
+def to_device(condition: ConditionInput, device: torch.device) -> ConditionInput:
+    """The same condition with its tensors on `device`."""
+    tensors: dict[str, Any] = {
+        name: value.to(device)
+        for name in ConditionInput.__slots__
+        if isinstance(value := getattr(condition, name), Tensor)
+    }
+    return replace(condition, **tensors)

@@ -1,0 +1,141 @@
+"""The decoder."""
+
+import json
+
+import pytest
+import torch
+
+from multimodal.decoder import Condition, ConditionInput, CrossAttentionDecoder, DecoderConfig, style_index, task_index
+
+CONFIG = DecoderConfig(
+    vocab_size=40, max_tokens=24, latent_sizes={"image": 12, "text": 8}, tasks=("caption", "denoise", "infill"),
+    styles=("formal", "informal"), hidden_size=32, num_layers=2, num_heads=4, dropout=0.2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def decoder() -> CrossAttentionDecoder:
+    torch.manual_seed(0)
+    return CrossAttentionDecoder(CONFIG).eval()
+
+
+def condition_input(batch: int = 3, latents: int = 5, padding: int = 0, seed: int = 0) -> ConditionInput:
+    generator = torch.Generator().manual_seed(seed)
+    states = torch.randn(batch, latents, 12, generator=generator)
+    mask = torch.ones(batch, latents + padding, dtype=torch.bool)
+    mask[:, latents:] = False
+    junk = 1e3 * torch.ones(batch, padding, 12)
+    return ConditionInput(
+        task=task_index(CONFIG, ["caption"] * batch),
+        style=style_index(CONFIG, [""] * batch),
+        modality="image",
+        hidden_states=torch.cat([states, junk], 1),
+        attention_mask=mask,
+    )
+
+
+def tokens(batch: int = 3, length: int = 10) -> torch.Tensor:
+    return torch.randint(2, 40, (batch, length), generator=torch.Generator().manual_seed(1))
+
+
+def run(decoder: CrossAttentionDecoder, condition: ConditionInput, batch: int = 3) -> torch.Tensor:
+    with torch.no_grad():
+        logits: torch.Tensor = decoder(tokens(batch), decoder.condition(condition))
+    return logits
+
+
+def test_shapes(decoder: CrossAttentionDecoder) -> None:
+    """Logits for every position and token."""
+    assert run(decoder, condition_input()).shape == (3, 10, 40)
+
+
+def test_padded_conditioning_changes_nothing(decoder: CrossAttentionDecoder) -> None:
+    """Latents beyond the mask are not read, whatever they hold."""
+    torch.testing.assert_close(run(decoder, condition_input()), run(decoder, condition_input(padding=4)))
+
+
+def test_a_batch_of_one_equals_a_row_of_a_batch(decoder: CrossAttentionDecoder) -> None:
+    """Rows do not see each other."""
+    whole = run(decoder, condition_input())
+    condition = decoder.condition(condition_input())
+    with torch.no_grad():
+        alone = decoder(tokens()[1:2], condition.rows(torch.tensor([1])))
+    torch.testing.assert_close(alone, whole[1:2], atol=1e-5, rtol=1e-4)
+
+
+def test_evaluation_is_deterministic_in_spite_of_dropout(decoder: CrossAttentionDecoder) -> None:
+    """Two calls in eval mode agree; in train mode dropout acts."""
+    assert torch.equal(run(decoder, condition_input()), run(decoder, condition_input()))
+    decoder.train()
+    try:
+        assert not torch.equal(run(decoder, condition_input()), run(decoder, condition_input()))
+    finally:
+        decoder.eval()
+
+
+def test_every_position_sees_every_other(decoder: CrossAttentionDecoder) -> None:
+    """Attention is bidirectional: the last token's change reaches the first position's logits."""
+    changed = tokens()
+    changed[:, -1] = (changed[:, -1] + 1) % 38 + 2
+    condition = decoder.condition(condition_input())
+    with torch.no_grad():
+        before, after = decoder(tokens(), condition), decoder(changed, condition)
+    assert ((before - after)[:, 0].abs().amax(-1) > 1e-4).all()
+
+
+def test_positions_of_an_all_mask_canvas_differ(decoder: CrossAttentionDecoder) -> None:
+    """Otherwise no text could ever be begun."""
+    with torch.no_grad():
+        logits = decoder(torch.ones(3, 10, dtype=torch.long), decoder.condition(condition_input()))
+    assert logits.std(dim=1).mean() > 1e-3
+
+
+def test_task_style_and_latents_matter(decoder: CrossAttentionDecoder) -> None:
+    """Each part of the condition changes the logits."""
+    base = condition_input()
+    values = {name: getattr(base, name) for name in ConditionInput.__slots__}
+    variants = [
+        ConditionInput(**{**values, "task": task_index(CONFIG, ["denoise"] * 3)}),
+        ConditionInput(**{**values, "style": style_index(CONFIG, ["formal"] * 3)}),
+        condition_input(seed=5),
+    ]
+    reference = run(decoder, base)
+    for variant in variants:
+        assert (run(decoder, variant) - reference).abs().max() > 1e-4
+
+
+def test_a_dropped_condition_is_the_null_condition(decoder: CrossAttentionDecoder) -> None:
+    """Dropped rows do not depend on their latents or style, and equal a condition without latents."""
+    dropped = torch.ones(3, dtype=torch.bool)
+    values = {name: getattr(condition_input(), name) for name in ConditionInput.__slots__}
+    first = run(decoder, ConditionInput(**{**values, "dropped": dropped}))
+    other = {**values, "hidden_states": torch.randn(3, 5, 12), "style": style_index(CONFIG, ["formal"] * 3)}
+    torch.testing.assert_close(first, run(decoder, ConditionInput(**{**other, "dropped": dropped})))
+    bare = ConditionInput(task=values["task"], style=values["style"])
+    torch.testing.assert_close(first, run(decoder, bare), atol=1e-5, rtol=1e-4)
+
+
+def test_condition_is_computed_once(decoder: CrossAttentionDecoder) -> None:
+    """Keys and values per layer come from `condition`; the forward pass projects queries only."""
+    condition = decoder.condition(condition_input())
+    assert isinstance(condition, Condition) and len(condition.keys) == CONFIG.num_layers
+    calls: list[int] = []
+    hooks = [
+        block.cross_attention.key_value.register_forward_hook(lambda *_: calls.append(1)) for block in decoder.blocks
+    ]
+    with torch.no_grad():
+        decoder(tokens(), condition)
+    for hook in hooks:
+        hook.remove()
+    assert not calls
+
+
+def test_config_survives_json() -> None:
+    """What a checkpoint stores gives back the same config."""
+    assert DecoderConfig.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG
+
+
+def test_heads_must_divide_the_width() -> None:
+    """The message names both numbers."""
+    with pytest.raises(ValueError, match="multiple"):
+        DecoderConfig(vocab_size=10, max_tokens=4, latent_sizes={}, tasks=("infill",), hidden_size=30, num_heads=4)
