@@ -1,0 +1,239 @@
+"""The text tower from scratch, by denoising: noisy bytes go in, and the states must give back the clean text twice.
+
+A linear layer reads from each byte's state the clean bytes that belong there (none, one or two, aligned by edit
+distance), so that a state holds its corrected letters. A small throwaway decoder reads the whole clean text from an
+all-mask canvas by cross-attention, as the pipeline's decoder will, so that a state also says which words these letters
+make. Both heads are thrown away; the edit head is used once more, to score.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jiwer import cer
+from rapidfuzz.distance import Levenshtein
+from torch import Tensor, nn
+from torch.nn import functional
+
+from multimodal.decoder import ConditionInput, CrossAttentionDecoder, DecoderConfig
+from multimodal.encoders.options import EncoderOptions, PretrainOptions
+from multimodal.encoders.text import TextEncoder, average_neighbours, build_text_encoder, byte_ids, pad_ids
+from multimodal.tokenizer import TextTokenizer
+
+Pair = tuple[str, str]
+"""(noisy, clean)."""
+PairSource = Callable[[random.Random], Pair]
+Progress = Callable[[int, int], None]
+Log = Callable[[int, Mapping[str, float]], None]
+
+SLOTS = 2
+"""Clean bytes that one noisy byte may stand for."""
+BLANK = 256
+"""Class of a slot that stands for nothing."""
+_SORTED_BATCHES = 8
+_VOCABULARY_TEXTS = 4000
+_CANVAS = 40
+_LOG_EVERY = 100
+
+
+@dataclass(frozen=True, slots=True)
+class DenoisingScore:
+    """Character error rates against the clean text, over a corpus.
+
+    Args:
+        before: of the noisy text as it is.
+        after: of the text that the edit head reads from the states.
+        exact: share of texts that come back wholly clean.
+        count: texts.
+    """
+
+    before: float
+    after: float
+    exact: float
+    count: int
+
+
+class EditHead(nn.Module):
+    """Reads each byte's clean bytes from its state."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(hidden_size, SLOTS * (BLANK + 1))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[b, n, d] -> logits [b, n, slots, bytes + blank]."""
+        logits: Tensor = self.read(states)
+        return logits.view(*states.shape[:2], SLOTS, BLANK + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class TextPretraining:
+    """What came out: the encoder and how well its states give back clean text."""
+
+    encoder: TextEncoder
+    edit_head: EditHead
+    steps: int
+    minutes: float
+
+
+class _Trainee(nn.Module):
+    """The tower with its two throwaway heads."""
+
+    def __init__(self, tower: nn.Module, hidden_size: int, downsample: int, tokenizer: TextTokenizer) -> None:
+        super().__init__()
+        self.tower, self.downsample = tower, downsample
+        self.edit_head = EditHead(hidden_size)
+        self.decoder = CrossAttentionDecoder(
+            DecoderConfig(tokenizer.vocab_size, _CANVAS, {"text": hidden_size}, ("denoise",), num_layers=2)
+        )
+
+    def forward(self, ids: Tensor, mask: Tensor, edits: Tensor, tokens: Tensor) -> dict[str, Tensor]:
+        """Losses of a batch: ids, mask [b, n]; edits [b, n, slots], -100 where nothing is known; tokens [b, canvas]."""
+        states = self.tower(input_ids=ids, attention_mask=mask).last_hidden_state
+        edit_logits = self.edit_head(states).float()
+        states, mask = average_neighbours(states, mask, self.downsample)
+        task, style = torch.zeros(len(ids), dtype=torch.long), torch.full((len(ids),), -1)
+        condition = self.decoder.condition(ConditionInput(task, style, "text", states, mask))
+        logits = self.decoder(torch.full_like(tokens, TextTokenizer.mask_token_id), condition).float()
+        return {
+            "edit_loss": functional.cross_entropy(edit_logits.flatten(0, 2), edits.flatten()),
+            "word_loss": functional.cross_entropy(logits.flatten(0, 1), tokens.flatten()),
+        }
+
+
+def pretrain_text(
+    options: EncoderOptions, source: PairSource, progress: Progress | None = None, log: Log | None = None
+) -> TextPretraining:
+    """Train a text encoder from scratch on pairs drawn from `source` until steps or minutes run out.
+
+    Args:
+        options: architecture, downsampling and `pretrain`; its `weights` are not read.
+        source: draws one (noisy, clean) pair; called with one `Random` made from the seed.
+        progress: called with (steps done, steps).
+        log: called every 100 steps with the losses' means.
+
+    Raises:
+        EncoderError: the architecture file is absent or wrong.
+    """
+    training, started = options.pretrain, time.monotonic()
+    rng = random.Random(training.seed)
+    tokenizer = TextTokenizer.train((source(rng)[1] for _ in range(_VOCABULARY_TEXTS)), vocab_size=1024)
+    encoder = build_text_encoder(options.model_copy(update={"weights": None}))
+    tower = encoder.model.requires_grad_(True).train()
+    trainee = _Trainee(tower, encoder.hidden_size, options.downsample, tokenizer).to(encoder.device)
+    steps = _train(trainee, _batches(source, rng, tokenizer, training.batch_size), training, progress, log)
+    for parameter in tower.parameters():
+        parameter.data = parameter.data.half().float()  # so that saving in float16 loses nothing
+    minutes = (time.monotonic() - started) / 60
+    encoder = TextEncoder(tower, options.downsample, encoder.device)
+    return TextPretraining(encoder, trainee.edit_head.eval().cpu(), steps, minutes)
+
+
+def _train(
+    trainee: _Trainee,
+    batches: Iterator[tuple[Tensor, ...]],
+    options: PretrainOptions,
+    progress: Progress | None,
+    log: Log | None,
+) -> int:
+    device = next(trainee.parameters()).device
+    optimizer = torch.optim.AdamW(
+        trainee.parameters(), options.learning_rate, weight_decay=options.weight_decay, fused=True
+    )
+    started, done, sums = time.monotonic(), 0.0, dict.fromkeys(("edit_loss", "word_loss"), 0.0)
+    for step in range(1, options.steps + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = options.learning_rate * _warm_cosine(step, options.warmup_steps, done)
+        with torch.autocast(device.type, torch.bfloat16):
+            losses = trainee(*(tensor.to(device) for tensor in next(batches)))
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        sums = {name: sums[name] + float(loss.detach()) for name, loss in losses.items()}
+        elapsed = (time.monotonic() - started) / 60
+        done = max(step / options.steps, elapsed / (options.max_minutes or math.inf))
+        if log and step % _LOG_EVERY == 0:
+            log(step, {**{name: total / _LOG_EVERY for name, total in sums.items()}, "minutes": elapsed})
+            sums = dict.fromkeys(sums, 0.0)
+        if progress:
+            progress(step, options.steps)
+        if done >= 1:
+            return step
+    return options.steps
+
+
+def _warm_cosine(step: int, warmup_steps: int, done: float) -> float:
+    """Share of the peak learning rate: linear warm-up, then a cosine to 0 over the share of work or time done."""
+    return min(1.0, step / max(1, warmup_steps)) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def _batches(
+    source: PairSource, rng: random.Random, tokenizer: TextTokenizer, batch_size: int
+) -> Iterator[tuple[Tensor, ...]]:
+    """Endless batches of texts of like length, so that little is padding."""
+    while True:
+        pairs = sorted((source(rng) for _ in range(batch_size * _SORTED_BATCHES)), key=lambda pair: len(pair[0]))
+        batches = [pairs[start : start + batch_size] for start in range(0, len(pairs), batch_size)]
+        rng.shuffle(batches)
+        for batch in batches:
+            yield _collate(batch, tokenizer)
+
+
+def _collate(pairs: Sequence[Pair], tokenizer: TextTokenizer) -> tuple[Tensor, ...]:
+    ids, mask = pad_ids([byte_ids(noisy.encode()) for noisy, _ in pairs], torch.device("cpu"))
+    edits = torch.full((*ids.shape, SLOTS), -100)
+    for row, (noisy, clean) in enumerate(pairs):
+        targets = edit_targets(noisy.encode(), clean.encode())
+        edits[row, : len(targets)] = torch.tensor(targets)
+    texts = [tokens[:_CANVAS] for tokens in tokenizer.encode_batch([clean for _, clean in pairs])]
+    length = min(_CANVAS, max(len(tokens) for tokens in texts) + 1)
+    canvas = [tokens[:length] + [tokenizer.pad_token_id] * (length - len(tokens)) for tokens in texts]
+    return ids, mask, edits, torch.tensor(canvas)
+
+
+def edit_targets(noisy: bytes, clean: bytes) -> list[list[int]]:
+    """For each noisy byte the clean bytes that it stands for, as `SLOTS` classes.
+
+    The alignment is one of least edit distance. Missing bytes hang on the byte before them, at the start on the first
+    one; what does not fit into a byte's slots is left out.
+    """
+    pieces = [b""] * len(noisy)
+    lead = b""
+    for step in Levenshtein.opcodes(noisy, clean):
+        piece = clean[step.dest_start : step.dest_end]
+        if step.tag == "insert" and step.src_start:
+            pieces[step.src_start - 1] += piece
+        elif step.tag == "insert":
+            lead = piece
+        elif step.tag != "delete":
+            for offset, byte in enumerate(piece):
+                pieces[step.src_start + offset] += bytes([byte])
+    pieces[0] = lead + pieces[0]
+    return [[*piece[:SLOTS], *[BLANK] * (SLOTS - len(piece))] for piece in pieces]
+
+
+@torch.inference_mode()
+def restore(trained: TextPretraining, texts: Sequence[str]) -> list[str]:
+    """The clean texts that the edit head reads from the states of noisy ones."""
+    restored = []
+    for text in texts:
+        ids, mask = pad_ids([trained.encoder.preprocess(text.encode())], trained.encoder.device)
+        states = trained.encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        classes = trained.edit_head(states.float().cpu())[0, :-1].argmax(-1).flatten().tolist()
+        restored.append(bytes(code for code in classes if code != BLANK).decode(errors="replace"))
+    return restored
+
+
+def score_denoising(trained: TextPretraining, source: PairSource, count: int, seed: int) -> DenoisingScore:
+    """Score `restore` on `count` pairs that `source` draws with its own seed."""
+    rng = random.Random(seed)
+    noisy, clean = (list(texts) for texts in zip(*(source(rng) for _ in range(count)), strict=True))
+    restored = restore(trained, noisy)
+    exact = sum(text == wanted for text, wanted in zip(restored, clean, strict=True)) / count
+    return DenoisingScore(float(cer(clean, noisy)), float(cer(clean, restored)), exact, count)
