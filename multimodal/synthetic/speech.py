@@ -94,7 +94,7 @@ def speak(text: str, voice: str = VOICES[0], rate: int = 165, pitch: int = 50) -
     result = subprocess.run(command, capture_output=True, check=False)
     # The header of a stream cannot know its length, so the samples are read without it.
     samples: Wave = np.frombuffer(result.stdout[_WAV_HEADER_BYTES:], dtype="<i2").astype(np.float32) / np.float32(2**15)
-    if result.returncode or not samples.any():
+    if result.returncode or b"Error" in result.stderr or not samples.any():  # an unknown voice still exits 0
         raise SourceError(
             f"espeak-ng cannot say {text!r} with voice {voice!r}: {result.stderr.decode(errors='replace').strip()}; "
             "`espeak-ng --voices=en` lists voices"

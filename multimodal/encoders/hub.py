@@ -1,0 +1,61 @@
+"""Whether a pretrained name can be had at all, found out in seconds: a plain try takes most of a minute to give up."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from multimodal.errors import EncoderError
+
+PROBE_SECONDS = 2.0
+"""How long the hub may take to answer before it counts as unreachable."""
+
+
+def is_local(weights: str) -> bool:
+    """Whether `weights` means a folder: it is there, or it cannot be a hub id of at most one slash."""
+    return Path(weights).exists() or weights.startswith((".", "/", "~")) or weights.count("/") > 1
+
+
+def require_reachable(name: str, shipped: str) -> bool:
+    """Check that a hub model is cached or can be downloaded; True where the cache must serve it.
+
+    Args:
+        name: hub id.
+        shipped: folder of the encoder that ships with the project, for the message.
+
+    Raises:
+        EncoderError: it is not cached, and the hub is switched off or does not answer within 2 s.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return True
+    if constants.HF_HUB_OFFLINE or not _answers(constants.ENDPOINT):
+        raise EncoderError(
+            f"'{name}' is neither a local folder nor in the hub's cache, and {constants.ENDPOINT} cannot be reached; "
+            f"set `weights` to a local folder ({shipped} ships with the project), download the model where there is a "
+            "network and copy it, or unset HF_HUB_OFFLINE"
+        )
+    return False
+
+
+def _answers(endpoint: str) -> bool:
+    """Whether the host of a URL, or the proxy on the way to it, takes a connection within `PROBE_SECONDS`."""
+    url = urlsplit(getproxies().get("https") or endpoint)
+    answered = threading.Event()
+
+    def connect() -> None:
+        try:
+            with socket.create_connection((url.hostname or "", url.port or 443), timeout=PROBE_SECONDS):
+                answered.set()
+        except OSError:
+            return
+
+    # In a thread, because no timeout covers the look-up of the name.
+    prober = threading.Thread(target=connect, daemon=True)
+    prober.start()
+    prober.join(PROBE_SECONDS)
+    return answered.is_set()
