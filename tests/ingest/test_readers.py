@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from multimodal.errors import ConfigError, SourceError
+from multimodal.ingest.options import SourceOptions
+from multimodal.ingest.readers import CsvReader, FolderReader, JsonlReader, TsvReader, open_reader
+from multimodal.ingest.reasons import Reason
+
+
+def rows_of(path, task="caption", **options):
+    return list(open_reader(SourceOptions(name="s", path=path, task=task, **options)).rows())
+
+
+def test_csv_is_quoted_as_usual(manifest):
+    """Commas, quotation marks and line breaks inside quotes belong to the field."""
+    path = manifest("m.csv", [["path", "text"], ["a.jpg", 'a "red", big\nball']])
+    assert rows_of(path)[0].values == {"path": "a.jpg", "text": 'a "red", big\nball'}
+
+
+def test_a_quotation_mark_in_tsv_is_only_a_character(manifest):
+    """A lone quotation mark at the start of a field swallows nothing."""
+    path = manifest("m.tsv", [["path", "text"], ["a.jpg", '"So it begins'], ["b.jpg", "next"]])
+    assert [row.values["text"] for row in rows_of(path)] == ['"So it begins', "next"]
+
+
+def test_jsonl_keeps_further_values_as_they_are(tmp_path):
+    """Standard values become text; attributes keep their JSON types; blank lines are no rows."""
+    path = tmp_path / "m.jsonl"
+    path.write_text(json.dumps({"path": "a.jpg", "text": 7, "scene": {"n": 2}}) + "\n\n")
+    (row,) = rows_of(path)
+    assert row.values == {"path": "a.jpg", "text": "7"}
+    assert row.attributes == {"scene": {"n": 2}}
+    assert row.uri == "m.jsonl#1"
+
+
+@pytest.mark.parametrize(
+    ("header", "reader"),
+    [("image,caption", CsvReader), ("path\ttext", TsvReader), ('{"path": "a", "text": "b"}', JsonlReader)],
+)
+def test_a_txt_manifest_is_recognised_by_its_first_line(tmp_path, header, reader):
+    """Flickr8k's captions.txt is a CSV file in all but its name."""
+    path = tmp_path / "captions.txt"
+    path.write_text(header + "\n")
+    columns = {"path": "image", "text": "caption"} if reader is CsvReader else {}
+    found = open_reader(SourceOptions(name="s", path=path, task="caption", columns=columns))
+    assert type(found) is reader
+
+
+def test_columns_are_mapped_and_the_rest_are_attributes(manifest):
+    """A mapped column serves under its standard name only."""
+    path = manifest("m.csv", [["image", "caption", "text", "album"], ["a.jpg", "a dog", "other", "7"]])
+    (row,) = rows_of(path, columns={"path": "image", "text": "caption"})
+    assert row.values == {"path": "a.jpg", "text": "a dog"}
+    assert row.attributes == {"text": "other", "album": "7"}
+
+
+def test_a_missing_column_is_refused_with_those_found(manifest):
+    """The message names the column, what it is for, the columns there are, and the nearest one."""
+    path = manifest("m.csv", [["image", "caption"], ["a.jpg", "a dog"]])
+    with pytest.raises(ConfigError, match=r"no column 'capton' for text; its columns: image, caption; .*'caption'"):
+        rows_of(path, columns={"path": "image", "text": "capton"})
+    with pytest.raises(ConfigError, match=r"no column 'path'.*image, caption.*columns: \{path:"):
+        rows_of(path)
+
+
+@pytest.mark.parametrize(("task", "column"), [("denoise", "input"), ("restyle", "style"), ("transcribe", "path")])
+def test_each_task_names_the_column_that_it_needs(manifest, task, column):
+    """A denoise source needs its noisy input, a restyle source a style, and so on."""
+    columns = [name for name in ("path", "text", "input", "style") if name != column]
+    path = manifest("m.csv", [columns, ["x"] * len(columns)])
+    with pytest.raises(ConfigError, match=f"no column '{column}'"):
+        rows_of(path, task)
+
+
+def test_a_source_that_is_not_there_is_refused(tmp_path, manifest):
+    """Manifest, media root and split lists are all looked for before any work."""
+    path = manifest("m.csv", [["path", "text"]])
+    for options in (
+        {"path": tmp_path / "no.csv"},
+        {"path": path, "media_root": tmp_path / "no"},
+        {"path": path, "split_files": {"train": tmp_path / "no.txt"}},
+    ):
+        with pytest.raises(SourceError, match="nothing at .*no"):
+            open_reader(SourceOptions(name="s", task="caption", **options))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.csv", "", "is empty"),
+        ("m.csv", "path,text,text\n", "twice"),
+        ("m.jsonl", "\n[1]\n", "no JSON object"),
+        ("m.parquet", "PAR1", "no manifest"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused(tmp_path, name, content, message):
+    """An empty file, a doubled column, and a file of an unknown kind are refused before any work."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SourceError, match=message):
+        rows_of(tmp_path / name)
+
+
+def test_bad_records_are_rows_with_a_problem(tmp_path):
+    """Too few fields, too many, and broken bytes each spoil their own row only."""
+    path = tmp_path / "m.csv"
+    path.write_bytes(b"path,text\na.jpg\nb.jpg,x,y\nc.jpg,caf\xe9\nd.jpg,fine\n")
+    found = [(row.problem, row.uri) for row in rows_of(path)]
+    assert found == [
+        (Reason.INVALID_ROW, "m.csv#1"),
+        (Reason.INVALID_ROW, "m.csv#2"),
+        (Reason.INVALID_UTF8, "m.csv#3"),
+        (None, "m.csv#4"),
+    ]
+
+
+def test_an_endless_field_spoils_one_row(tmp_path):
+    """A field beyond the parser's limit is a bad row; the rows after it are read."""
+    path = tmp_path / "m.csv"
+    path.write_text("path,text\na.jpg," + "x" * 200_000 + "\nb.jpg,fine\n")
+    assert [row.problem for row in rows_of(path)] == [Reason.INVALID_ROW, None]
+
+
+@pytest.mark.parametrize("line", ["{", "[1, 2]", '{"path": "a", "text": ["b"]}', "[" * 100_000])
+def test_bad_json_is_a_bad_row(tmp_path, line):
+    """Broken JSON, JSON that is no object, lists for texts, and endless nesting spoil their own row only."""
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"path": "a", "text": "b"}\n' + line + "\n")
+    assert [row.problem for row in rows_of(path)] == [None, Reason.INVALID_ROW]
+
+
+def test_lone_surrogates_are_invalid(tmp_path):
+    r"""JSON may escape half a character (\ud800): no text can hold it."""
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"path": "a", "text": "\\ud800"}\n')
+    assert [row.problem for row in rows_of(path)] == [Reason.INVALID_UTF8]
+
+
+def test_a_folder_gives_a_row_per_line_of_a_sidecar(tmp_path, picture):
+    """Media at any depth, in order; a sidecar line is a caption; what lacks its partner is a bad row."""
+    for name in ("b/2.jpg", "a/1.jpg", "c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(picture())
+    (tmp_path / "a/1.txt").write_text("one\n\ntwo\n")
+    (tmp_path / "b/2.txt").write_text("three")
+    (tmp_path / "lost.txt").write_text("no picture")
+    reader = open_reader(SourceOptions(name="s", path=tmp_path, task="caption"))
+    assert isinstance(reader, FolderReader)
+    found = [(row.uri, row.values.get("text"), row.problem) for row in reader.rows()]
+    assert found == [
+        ("a/1.jpg#1", "one", None),
+        ("a/1.jpg#2", "two", None),
+        ("b/2.jpg", "three", None),
+        ("c.jpg", None, Reason.EMPTY_TEXT),
+        ("lost.txt", None, Reason.MISSING_FILE),
+    ]
+
+
+def test_a_folder_cannot_serve_text(tmp_path):
+    """A denoise source needs pairs, which only a manifest gives."""
+    with pytest.raises(ConfigError, match="needs a manifest"):
+        rows_of(tmp_path, "denoise")
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    """A folder without media is a wrong path more often than a small dataset."""
+    with pytest.raises(SourceError, match="no media"):
+        rows_of(tmp_path)
+
+
+def test_limit_reads_the_first_rows(manifest):
+    """`limit` is for trials: the first rows and no more."""
+    path = manifest("m.csv", [["path", "text"], *[[f"{n}.jpg", "x"] for n in range(9)]])
+    assert [row.values["path"] for row in rows_of(path, limit=2)] == ["0.jpg", "1.jpg"]
