@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -200,6 +201,12 @@ class TextGenerator:
             )
         )
 
+    def _text(self, ids: Sequence[int], canvas: Canvas) -> str:
+        """The text of a canvas; a gap's filling is words of its own, whatever its tokens say."""
+        cuts = [0, *(cut for gap in canvas.gaps for cut in gap), len(ids)]
+        parts = [self.tokenizer.decode(ids[start:stop]) for start, stop in itertools.pairwise(cuts)]
+        return " ".join(part for part in parts if part)
+
     def _read(self, row: int, request: Request, canvas: Canvas, output: SamplerOutput) -> Generation:
         tokenizer, pad = self.tokenizer, self.tokenizer.pad_token_id
         ids = output.tokens[row].tolist()
@@ -210,7 +217,7 @@ class TextGenerator:
         logs = [np.log(max(confidences[position], 1e-9)) for position in written]
         return Generation(
             request_id=request.request_id,
-            text=tokenizer.decode([ids[position] for position in kept]),
+            text=self._text(ids[:end], canvas),
             tokens=tokenizer.pieces([ids[position] for position in kept]),
             confidences=tuple(confidences[position] for position in kept),
             nfe=int(output.nfe[row]),

@@ -1,0 +1,115 @@
+"""From latents to text."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from multimodal.decoder import CrossAttentionDecoder, DecoderConfig
+from multimodal.errors import CheckpointError, RequestError
+from multimodal.generation import Generation, Request, TextGenerator
+from multimodal.sample import Task
+from multimodal.tasks import GAP_SLOTS
+from multimodal.tokenizer import MASK, TextTokenizer
+from multimodal.training.options import SamplerOptions
+
+TEXTS = ["a small red circle on grass", "turn on the light", "please do not stop here"]
+
+
+@pytest.fixture(scope="module")
+def generator() -> TextGenerator:
+    """Random weights: what is written is nonsense, how it is written is what these tests look at."""
+    tokenizer = TextTokenizer.train(TEXTS, 320)
+    torch.manual_seed(0)
+    config = DecoderConfig(
+        tokenizer.vocab_size, 40, {"image": 6, "text": 5}, ("caption", "infill", "restyle"), ("formal",),
+        hidden_size=32, num_layers=2, num_heads=4,
+    )  # fmt: skip
+    decoder = CrossAttentionDecoder(config).eval()
+    with torch.no_grad():
+        decoder.embedding.weight.mul_(20)  # so that logits differ enough for confidences to vary
+    return TextGenerator(decoder, tokenizer, {"caption": 12, "infill": 12, "restyle": 14})
+
+
+def captions(count: int) -> list[Request]:
+    rng = np.random.default_rng(0)
+    return [Request(f"r{i}", Task.CAPTION, rng.normal(size=(3 + i % 4, 6)).astype(np.float32)) for i in range(count)]
+
+
+def test_a_text_does_not_depend_on_its_batch(generator: TextGenerator) -> None:
+    """Drawn at temperature 1, a text is the same alone, in a batch and in another order."""
+    options = SamplerOptions(num_steps=4, temperature=1.0, seed=7)
+    requests = captions(6)
+    together = generator.generate(requests, options)
+    assert [generator.generate([request], options)[0].text for request in requests] == [g.text for g in together]
+    backwards = generator.generate(requests[::-1], options)
+    assert [g.text for g in backwards[::-1]] == [g.text for g in together]
+
+
+def test_seed_and_temperature_matter(generator: TextGenerator) -> None:
+    """Another seed draws another text; at temperature 0 the seed does nothing."""
+    requests = captions(4)
+
+    def texts(**options: float) -> list[str]:
+        return [g.text for g in generator.generate(requests, SamplerOptions.model_validate(options))]
+
+    assert texts(temperature=1.0, seed=1) != texts(temperature=1.0, seed=2)
+    assert texts(seed=1) == texts(seed=2)
+
+
+def test_guidance_of_one_is_off_and_two_is_not(generator: TextGenerator) -> None:
+    """Scale 1 gives the conditional model's own confidences."""
+    requests = captions(3)
+    plain = generator.generate(requests, SamplerOptions())
+    same = generator.generate(requests, SamplerOptions(guidance_scale=1.0))
+    strong = generator.generate(requests, SamplerOptions(guidance_scale=3.0))
+    assert [g.confidences for g in plain] == [g.confidences for g in same] != [g.confidences for g in strong]
+
+
+def test_tokens_confidences_and_trajectory_belong_together(generator: TextGenerator) -> None:
+    """One confidence per token; tokens spell the text; the trajectory leads from masks to no masks in NFE steps."""
+    for generation in generator.generate(captions(3), SamplerOptions(num_steps=5), trajectory=True):
+        assert len(generation.tokens) == len(generation.confidences)
+        assert all(0 <= confidence <= 1 for confidence in (*generation.confidences, generation.score))
+        assert set(generation.trajectory[0]) == {MASK}
+        assert MASK not in generation.trajectory[-1]
+        assert 1 <= generation.nfe <= 5
+
+
+def test_infill_keeps_the_given_words(generator: TextGenerator) -> None:
+    """Words outside of the gaps stand, with confidence 1; each gap's text is given."""
+    (generation,) = generator.generate([Request("a", Task.INFILL, text="a small ___ on ___")], SamplerOptions())
+    assert isinstance(generation, Generation) and len(generation.filled) == 2
+    expected = " ".join(part for part in ("a small", generation.filled[0], "on", generation.filled[1]) if part)
+    assert generation.text.split() == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("request_", "problem"),
+    [
+        (Request("a", Task.DENOISE), "not trained for 'denoise'"),
+        (Request("a", Task.RESTYLE, np.zeros((2, 5)), style="slang"), "unknown style 'slang'; the model knows formal"),
+        (Request("a", Task.CAPTION, np.zeros((2, 9))), "width 6, got 9"),
+        (Request("a", Task.INFILL, text="no gap"), "at least one gap"),
+        (Request("a", Task.INFILL, text="___ " * (40 // GAP_SLOTS + 1)), "has room for 40"),
+    ],
+)
+def test_bad_requests_say_what_is_wrong(generator: TextGenerator, request_: Request, problem: str) -> None:
+    """Each with the value and what would do."""
+    with pytest.raises(RequestError, match=problem):
+        generator.generate([request_], SamplerOptions())
+
+
+def test_loads_what_a_checkpoint_stores(generator: TextGenerator, tmp_path: Path) -> None:
+    """The loaded model writes the same; an incomplete folder says what it lacks."""
+    with pytest.raises(CheckpointError, match=r"lacks decoder.safetensors, config.json"):
+        TextGenerator.load(tmp_path)
+    safetensors.torch.save_file(generator.decoder.state_dict(), tmp_path / "decoder.safetensors")
+    config = {"decoder": generator.decoder.config.to_dict(), "canvas": generator.canvas}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "tokenizer.json").write_text(generator.tokenizer.to_json())
+    loaded = TextGenerator.load(tmp_path)
+    assert loaded.generate(captions(2), SamplerOptions()) == generator.generate(captions(2), SamplerOptions())
