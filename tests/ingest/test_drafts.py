@@ -77,7 +77,7 @@ def test_split_words_are_understood(drafter, tmp_path):
     assert draft(drafter("caption", split_values={"dev": "test"}), split="dev").official is Split.TEST
     assert draft(drafter("caption", split="test"), split="").official is Split.TEST
     assert draft(drafter("caption"), split="").official is None
-    with pytest.raises(MediaError, match="split_values: {holdout"):
+    with pytest.raises(MediaError, match=r"split_values: \{holdout"):
         draft(drafter("caption"), split="holdout")
 
 

@@ -83,7 +83,7 @@ def test_a_source_that_is_not_there_is_refused(tmp_path, manifest):
         {"path": path, "media_root": tmp_path / "no"},
         {"path": path, "split_files": {"train": tmp_path / "no.txt"}},
     ):
-        with pytest.raises(SourceError, match="nothing at .*no"):
+        with pytest.raises(SourceError, match=r"nothing at .*no"):
             open_reader(SourceOptions(name="s", task="caption", **options))
 
 

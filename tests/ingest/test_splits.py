@@ -12,8 +12,8 @@ def draft(content_id, group="g", official=None, source="s"):
     return Draft("u", source, Task.CAPTION, "text", "", "", "", "{}", group, official, None, content_id)
 
 
-def assign(*drafts, options=SplitOptions()):
-    assigner = SplitAssigner(options)
+def assign(*drafts, options=None):
+    assigner = SplitAssigner(options or SplitOptions())
     for one in drafts:
         assigner.add(one)
     return assigner

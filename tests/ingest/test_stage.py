@@ -95,7 +95,7 @@ def test_duplicates_name_what_they_repeat(corpus, tmp_path):
     """A repeated pair, in other white space or in a copied file, points at the sample that was kept."""
     info = ingest(corpus, seed=0, workspace=tmp_path / "w")
     kept = {sample.sample_id for sample in Dataset(info.path).samples()}
-    duplicates = [row for row in read_ledger(info.ledger, Fate.DUPLICATE)]
+    duplicates = read_ledger(info.ledger, Fate.DUPLICATE)
     assert {row.duplicate_of for row in duplicates} <= kept
     assert [row.uri for row in duplicates[:2]] == ["pictures.csv#3", "pictures.csv#5"]
     assert duplicates[1].detail == "same content and text as s0 pictures.csv#2"
@@ -116,7 +116,7 @@ def test_the_dataset_holds_each_content_once(corpus, tmp_path):
 
 
 def test_each_file_is_decoded_once(corpus, tmp_path, monkeypatch):
-    """However many rows name a file, it is decoded once (once per modality: a.jpg is also, wrongly, named as a sound)."""
+    """However many rows name a file, it is decoded once per modality (a.jpg is also, wrongly, named as a sound)."""
     read = []
     real = stage.read_media
     monkeypatch.setattr(stage, "read_media", lambda *key: (read.append(key[:2]), real(*key))[1])
