@@ -1,0 +1,84 @@
+"""A whole training job: dataset and latents in, chosen checkpoint out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multimodal.dataset import Dataset
+from multimodal.errors import ConfigError
+from multimodal.generation import TextGenerator
+from multimodal.ingest import ingest
+from multimodal.ingest.options import IngestOptions
+from multimodal.latents import LatentsInfo, LatentWriter
+from multimodal.sample import Modality, Task
+from multimodal.training.job import TrainJob, train
+from multimodal.training.options import DecoderOptions, SamplerOptions, TokenizerOptions, TrainOptions
+
+JOB = TrainJob(
+    TokenizerOptions(vocab_size=300, max_tokens=24),
+    DecoderOptions(hidden_size=32, num_layers=1, num_heads=2),
+    TrainOptions(steps=6, batch_size=8, eval_every=3, checkpoint_every=3, eval_samples=4),
+    SamplerOptions(num_steps=2),
+)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """Denoise and infill rows; one text is far too long for the canvas."""
+    lines = [f"noisy txt {i}\tnoisy text {i}" for i in range(60)] + ["lng\t" + "long text " * 12]
+    (tmp_path / "denoise.tsv").write_text("input\ttext\n" + "\n".join(lines) + "\n")
+    (tmp_path / "infill.tsv").write_text("text\n" + "\n".join(f"words to fill {i}" for i in range(40)) + "\n")
+    sources = [
+        {"name": "denoise", "path": str(tmp_path / "denoise.tsv"), "task": "denoise"},
+        {"name": "infill", "path": str(tmp_path / "infill.tsv"), "task": "infill"},
+    ]
+    info = ingest(IngestOptions.model_validate({"sources": sources}), seed=0, workspace=tmp_path / "workspace")
+    return Dataset(info.path)
+
+
+@pytest.fixture
+def latents(dataset: Dataset, tmp_path: Path) -> dict[Modality, LatentsInfo]:
+    """Random latents of every input text."""
+    rng = np.random.default_rng(0)
+    ids = dataset.content_ids(Modality.TEXT)
+    with LatentWriter(tmp_path / "latents", "fp", 8) as writer:
+        for content_id in ids:
+            writer.add(content_id, rng.normal(size=(5, 8)).astype(np.float16), rng.normal(size=4).astype(np.float32))
+    return {Modality.TEXT: LatentsInfo(Modality.TEXT, tmp_path / "latents", "fp", 8, len(ids))}
+
+
+def test_trains_once(dataset: Dataset, latents: dict[Modality, LatentsInfo], tmp_path: Path) -> None:
+    """The result's checkpoint loads with the tasks of the dataset; a second call does no step."""
+    steps: list[int] = []
+    result = train(JOB, dataset, latents, tmp_path, progress=lambda done, total: steps.append(done))
+    assert steps == [1, 2, 3, 4, 5, 6] and result.steps == 6
+    generator = TextGenerator.load(result.checkpoint)
+    assert set(generator.decoder.config.tasks) == {Task.DENOISE, Task.INFILL}
+    assert generator.decoder.num_parameters == result.num_parameters
+    assert train(JOB, dataset, latents, tmp_path, progress=lambda done, total: steps.append(done)) == result
+    assert len(steps) == 6
+
+
+def test_says_what_does_not_fit(dataset: Dataset, latents: dict[Modality, LatentsInfo], tmp_path: Path) -> None:
+    """A train text longer than the canvas is left out and counted."""
+    long = [s for s in dataset.samples() if len(s.text) > 100]
+    assert len(long) == 1
+    result = train(JOB, dataset, latents, tmp_path)
+    assert result.too_long == ({"denoise": 1} if long[0].split == "train" else {})
+
+
+def test_history_tells_losses_and_scores(
+    dataset: Dataset, latents: dict[Modality, LatentsInfo], tmp_path: Path
+) -> None:
+    """The log receives what history.jsonl keeps: losses by task, the sampled score and the conditioning gap."""
+    logged: dict[str, float] = {}
+    result = train(JOB, dataset, latents, tmp_path, log=lambda step, metrics: logged.update(metrics))
+    assert {"train/loss", "train/loss/denoise", "val/score", "val/conditioning_gap"} <= logged.keys()
+    assert result.history.read_text().count("val/score") == 2
+
+
+def test_a_missing_encoder_is_named(dataset: Dataset, tmp_path: Path) -> None:
+    """Samples whose modality has no latents stop the job before any work."""
+    with pytest.raises(ConfigError, match=r"add encode\.text"):
+        train(JOB, dataset, {}, tmp_path)
