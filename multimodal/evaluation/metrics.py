@@ -38,7 +38,7 @@ class Metric(ABC):
     @classmethod
     def shown(cls, value: float) -> str:
         """A value as the report prints it."""
-        return f"{100 * value:.1f} %" if cls.percent else f"{value:.3f}"
+        return f"{100 * value:.1f}\u202f%" if cls.percent else f"{value:.3f}"
 
 
 class CaptionMetric(Metric):

@@ -139,7 +139,7 @@ def render_report(inputs: ReportInputs) -> str:
         charts=training_charts(inputs.history),
         sections=[_section(result, inputs) for result in inputs.results],
         has_copied=any(row.copied for row in every),
-        legend=[Token(f"{level:.0%}", level) for level in (0.2, 0.4, 0.6, 0.8, 1.0)],
+        legend=[Token(f" {level:.0%}", level) for level in (0.2, 0.4, 0.6, 0.8, 1.0)],
     )
 
 
