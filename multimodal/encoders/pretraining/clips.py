@@ -30,7 +30,6 @@ Progress = Callable[[int, int], None]
 Wave = npt.NDArray[np.float32]
 
 _WAVES = "waves.int16"
-_HELD_OUT = 400
 _CODE = ("synthetic/speech.py", "synthetic/utterances.py", "synthetic/ogg.py", "encoders/pretraining/clips.py")
 _SPEED_LIMITS = (0.9, 1.1)
 
@@ -58,38 +57,47 @@ class ClipSets:
     unseen_voice: Sequence[Clip]
 
 
-def spoken_clips(folder: Path, count: int, seed: int, progress: Progress | None = None) -> ClipSets:
+def spoken_clips(
+    folder: Path, count: int, seed: int, progress: Progress | None = None, held_out: int = 400
+) -> ClipSets:
     """Freshly spoken utterances, made once and kept under `folder`.
 
     Training clips use every training voice and only sentences that the sample corpus does not speak; half of them
     are sped up or slowed down with their formants (a cheap change of the vocal tract), a sixth went through the
     corpus's Opus coding. Held-out clips are spoken and coded exactly as the corpus is.
 
+    Args:
+        folder: receives one cache folder per set of arguments.
+        count: training clips.
+        seed: draws sentences, voices, rates and pitches.
+        progress: called with (clips spoken, clips).
+        held_out: held-out clips of the seen voices, and again of the unseen one.
+
     Raises:
         SourceError: espeak-ng is not installed.
     """
-    parts = {"count": count, "seed": seed, "code": code_version(*_CODE)}
+    parts = {"count": count, "held_out": held_out, "seed": seed, "code": code_version(*_CODE)}
     cache = folder / fingerprint(parts)
     if read_index(cache) is None:
-        _speak_into(cache, parts, count, random.Random(seed), progress)
+        rng = random.Random(seed)
+        requests = _requests(rng, count, held_out)
+        waves = (
+            _vary(wave, rng) if number < count else _through_opus(wave)
+            for number, wave in enumerate(speak_many(requests))
+        )
+        with new_folder(cache) as temporary:
+            ends = _write_waves(temporary / _WAVES, waves, len(requests), progress)
+            write_json(temporary / INDEX, {"parts": parts, "ends": ends, **_columns(requests)})
     clips = _read(cache)
-    seen_end = count + _HELD_OUT
-    return ClipSets(clips[:count], clips[count:seen_end], clips[seen_end:])
+    return ClipSets(clips[:count], clips[count : count + held_out], clips[count + held_out :])
 
 
-def _speak_into(
-    cache: Path, parts: dict[str, object], count: int, rng: random.Random, progress: Progress | None
-) -> None:
+def _requests(rng: random.Random, count: int, held_out: int) -> list[SpeechRequest]:
     seen = [voice for voice in VOICES if voice != UNSEEN_VOICE]
     requests = [random_request(rng, corpus_utterance(rng, for_corpus=False), TRAINING_VOICES) for _ in range(count)]
-    requests += [random_request(rng, corpus_utterance(rng, for_corpus=True), seen) for _ in range(_HELD_OUT)]
-    requests += [random_request(rng, corpus_utterance(rng, for_corpus=True), [UNSEEN_VOICE]) for _ in range(_HELD_OUT)]
-    waves = (
-        _vary(wave, rng) if number < count else _through_opus(wave) for number, wave in enumerate(speak_many(requests))
-    )
-    with new_folder(cache) as temporary:
-        ends = _write_waves(temporary / _WAVES, waves, len(requests), progress)
-        write_json(temporary / INDEX, {"parts": parts, "ends": ends, **_columns(requests)})
+    requests += [random_request(rng, corpus_utterance(rng, for_corpus=True), seen) for _ in range(held_out)]
+    requests += [random_request(rng, corpus_utterance(rng, for_corpus=True), [UNSEEN_VOICE]) for _ in range(held_out)]
+    return requests
 
 
 def _columns(requests: Iterable[SpeechRequest]) -> dict[str, list[str]]:
