@@ -14,9 +14,10 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -102,6 +103,8 @@ def _text_schema(record: type[Any]) -> pa.Schema:
 
 SAMPLE_SCHEMA = _text_schema(Sample)
 LEDGER_SCHEMA = _text_schema(LedgerRow)
+_sample_values = attrgetter(*SAMPLE_SCHEMA.names)
+_ledger_values = attrgetter(*LEDGER_SCHEMA.names)
 MEDIA_SCHEMA = pa.schema([("content_id", pa.string()), ("modality", pa.string()), ("data", pa.large_binary())])
 
 
@@ -180,7 +183,7 @@ class DatasetWriter:
 
     def add_sample(self, sample: Sample) -> None:
         """Add one kept sample."""
-        row = tuple(str(value) for value in astuple(sample))
+        row = _sample_values(sample)
         self._samples.add(row)
         self._digest.update(("\x1f".join(row) + "\x1e").encode())
         self._by["split"][sample.split.value] += 1
@@ -188,7 +191,7 @@ class DatasetWriter:
 
     def add_ledger(self, row: LedgerRow) -> None:
         """Add the fate of one input row."""
-        self._ledger.add(tuple(str(value) for value in astuple(row)))
+        self._ledger.add(_ledger_values(row))
         self._by["fate"][row.fate.value] += 1
         if row.fate is Fate.QUARANTINED:
             self._by["reason"][row.reason] += 1

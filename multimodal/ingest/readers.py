@@ -325,7 +325,9 @@ def _row(uri: str, record: Mapping[str, Any], columns: Mapping[str, str]) -> Row
 def _checked(row: Row) -> Row:
     """The row, or its quarantine where it holds bytes that are no UTF-8 (kept until here as surrogates)."""
     try:
-        json.dumps([*row.values.values(), row.attributes], ensure_ascii=False).encode()
+        "".join(row.values.values()).encode()
+        if row.attributes:
+            json.dumps(row.attributes, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         shown = error.object[max(0, error.start - 20) : error.end + 20].encode("utf-8", "backslashreplace").decode()
         return Row(row.uri, {}, {}, Reason.INVALID_UTF8, f"bytes that are no UTF-8 at ...{shown}...")
