@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from multimodal.evaluation.items import Item
 from multimodal.evaluation.score import Score
-from multimodal.synthetic.scenes import CaptionCheck, Scene, check_caption
-
-ASPECTS = ("objects", "colours", "relations", "exact")
+from multimodal.synthetic.descriptions import CaptionCheck, check_caption
+from multimodal.synthetic.scenes import Scene
 
 
 def scene_share(items: Sequence[Item], hypotheses: Sequence[str], aspect: str) -> Score:
@@ -17,7 +16,7 @@ def scene_share(items: Sequence[Item], hypotheses: Sequence[str], aspect: str) -
     Args:
         items: pictures; those without a scene description are left out.
         hypotheses: a caption for each.
-        aspect: `objects`, `colours` or `relations`; `exact` asks for all three.
+        aspect: `objects`, `colours`, `relations` or `sizes`; `exact` asks for the first three.
     """
     checks = [
         check_caption(hypothesis, Scene.from_json(item.scene))
@@ -30,6 +29,5 @@ def scene_share(items: Sequence[Item], hypotheses: Sequence[str], aspect: str) -
 
 
 def _is_right(check: CaptionCheck, aspect: str) -> bool:
-    if aspect == "exact":
-        return check.objects and check.colours and check.relations
-    return bool(getattr(check, aspect))
+    right = {"objects": check.objects, "colours": check.colours, "relations": check.relations, "sizes": check.sizes}
+    return check.objects and check.colours and check.relations if aspect == "exact" else right[aspect]

@@ -61,6 +61,9 @@ def _key_neighbours() -> dict[str, str]:
 
 _NEIGHBOURS = _key_neighbours()
 
+NOISE_RATES = (0.02, 0.12)
+"""Least and greatest share of characters that slip in the sample corpus and in pretraining."""
+
 Slip = tuple[int, str]
 """How many characters a slip eats, and what it leaves in their place."""
 
