@@ -1,0 +1,192 @@
+"""The model package: one folder with all that prediction needs, and nothing that is a pickle.
+
+    decoder.safetensors config.json tokenizer.json     the checkpoint, its optimiser left behind
+    encoders/image|audio|text/                         the encoders of the tasks it was trained for
+    probe.json                                         a few inputs and what the model wrote for them
+    index.json                                         sampler, encoder options, SHA-256 of every file
+
+`load_predictor` reads it anywhere: the folder refers to nothing outside itself.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from multimodal import __version__
+from multimodal.encoders import build_encoder
+from multimodal.encoders.base import Encoder, pick_device
+from multimodal.encoders.options import EncodeOptions, EncoderOptions
+from multimodal.errors import CheckpointError
+from multimodal.fingerprint import INDEX, file_digest, fingerprint, new_folder, read_index, write_json
+from multimodal.generation import CONFIG, TOKENIZER, WEIGHTS, TextGenerator
+from multimodal.predictor import Predictor, Row
+from multimodal.sample import Modality, Task
+from multimodal.training.options import SamplerOptions
+
+FORMAT = 1
+ENCODERS, PROBE = "encoders", "probe.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPackage:
+    """A finished package folder.
+
+    Args:
+        path: the folder.
+        fingerprint: of checkpoint, encoders and sampler: same fingerprint, same answers.
+        tasks: what the model writes.
+        sampler: how, unless a request says otherwise.
+        probe: rows with the texts that the model wrote for them when the package was made.
+    """
+
+    path: Path
+    fingerprint: str
+    tasks: tuple[Task, ...]
+    sampler: SamplerOptions
+    probe: tuple[tuple[Row, str], ...]
+
+
+def write_package(
+    folder: Path,
+    checkpoint: Path,
+    encoders: Mapping[Modality, Encoder],
+    options: EncodeOptions,
+    sampler: SamplerOptions,
+    probe: Sequence[Row] = (),
+) -> ModelPackage:
+    """Gather a package in `folder/<fingerprint>`; returns at once if it is there.
+
+    Args:
+        folder: where packages live.
+        checkpoint: a finished checkpoint.
+        encoders: at least those that the checkpoint's tasks need.
+        options: their options; architecture and weights are then taken from the package.
+        sampler: how texts are drawn.
+        probe: rows to answer once, as a reference for `changed_answers`.
+
+    Raises:
+        CheckpointError: the checkpoint is incomplete, or an encoder that it needs is not given.
+    """
+    modalities = _needed(checkpoint, encoders, options)
+    parts = {
+        "format": FORMAT,
+        "checkpoint": {name: file_digest(checkpoint / name) for name in (WEIGHTS, CONFIG, TOKENIZER)},
+        "encoders": {str(modality): encoders[modality].fingerprint for modality in modalities},
+        "sampler": sampler.model_dump(mode="json"),
+    }
+    target = folder / fingerprint(parts)
+    if read_index(target) is None:
+        with new_folder(target) as new:
+            _fill(new, checkpoint, {modality: encoders[modality] for modality in modalities})
+            index: dict[str, Any] = {
+                "parts": parts,
+                "encoders": _encoder_options(options, modalities),
+                "library": __version__,
+            }
+            index |= {"sampler": parts["sampler"]}
+            write_json(new / PROBE, _answers(_predictor(new, index, "cpu"), probe))
+            write_json(new / INDEX, index | {"files": _digests(new)})
+    return read_package(target)
+
+
+def read_package(path: Path) -> ModelPackage:
+    """The record of a package folder.
+
+    Raises:
+        CheckpointError: it is absent, incomplete, or of another format.
+    """
+    index = _read_index(path)
+    tasks = json.loads((path / CONFIG).read_text())["decoder"]["tasks"]
+    probe = json.loads((path / PROBE).read_text())
+    return ModelPackage(
+        path=path,
+        fingerprint=fingerprint(index["parts"]),
+        tasks=tuple(Task(task) for task in tasks),
+        sampler=SamplerOptions.model_validate(index["sampler"]),
+        probe=tuple((Row.from_json(case["row"]), case["text"]) for case in probe),
+    )
+
+
+def load_predictor(path: Path, device: str = "auto") -> Predictor:
+    """A predictor from a package folder, after its files have been compared with their digests.
+
+    Raises:
+        CheckpointError: the package is absent or incomplete, or a file is not the one that was packed.
+    """
+    index = _read_index(path)
+    found = _digests(path)
+    damaged = sorted(name for name, expected in index["files"].items() if found.get(name) != expected)
+    if damaged:
+        raise CheckpointError(f"{path} is damaged: {', '.join(damaged[:4])} differ from what was packed")
+    return _predictor(path, index, device)
+
+
+def changed_answers(package: ModelPackage, predictor: Predictor) -> tuple[str, ...]:
+    """The probe's texts that the predictor does not reproduce, as `expected -> got`."""
+    answers = predictor.predict([row for row, _ in package.probe])
+    pairs = zip(package.probe, answers, strict=True)
+    return tuple(f"{text!r} -> {answer.text!r}" for (_, text), answer in pairs if answer.text != text)
+
+
+def _needed(checkpoint: Path, encoders: Mapping[Modality, Encoder], options: EncodeOptions) -> list[Modality]:
+    missing = [name for name in (WEIGHTS, CONFIG, TOKENIZER) if not (checkpoint / name).is_file()]
+    if missing:
+        raise CheckpointError(f"{checkpoint} lacks {', '.join(missing)}; it is no finished checkpoint: train again")
+    tasks = [Task(task) for task in json.loads((checkpoint / CONFIG).read_text())["decoder"]["tasks"]]
+    needed = sorted({task.modality for task in tasks if task is not Task.INFILL})
+    for modality in needed:
+        if modality not in encoders or options.of(modality) is None:
+            raise CheckpointError(
+                f"{checkpoint} reads {modality}, but no {modality} encoder is given: encode.{modality}"
+            )
+    return needed
+
+
+def _fill(folder: Path, checkpoint: Path, encoders: Mapping[Modality, Encoder]) -> None:
+    for name in (WEIGHTS, CONFIG, TOKENIZER):
+        shutil.copyfile(checkpoint / name, folder / name)
+    (folder / ENCODERS).mkdir()
+    for modality, encoder in encoders.items():
+        encoder.save(folder / ENCODERS / modality)
+
+
+def _encoder_options(options: EncodeOptions, modalities: Sequence[Modality]) -> dict[str, Any]:
+    """Options as JSON, without what the package's own folder says and what belongs to the machine."""
+    chosen = {modality: options.of(modality) for modality in modalities}
+    leave = {"model", "weights", "pretrain", "device"}
+    return {str(key): value.model_dump(mode="json", exclude=leave) for key, value in chosen.items() if value}
+
+
+def _predictor(path: Path, index: Mapping[str, Any], device: str) -> Predictor:
+    encoders: dict[Modality, Encoder] = {}
+    for name, values in index["encoders"].items():
+        weights = str(path / ENCODERS / name)
+        options = EncoderOptions.model_validate(values | {"weights": weights, "device": device})
+        encoders[Modality(name)] = build_encoder(options, Modality(name))
+    sampler = SamplerOptions.model_validate(index["sampler"])
+    return Predictor(TextGenerator.load(path, pick_device(device)), encoders, sampler)
+
+
+def _answers(predictor: Predictor, probe: Sequence[Row]) -> list[dict[str, Any]]:
+    answers = predictor.predict(probe)
+    return [{"row": row.to_json(), **asdict(answer)} for row, answer in zip(probe, answers, strict=True)]
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / INDEX)
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    index = read_index(path)
+    if index is None:
+        raise CheckpointError(f"no finished model package at {path}; run `multimodal run CONF` first")
+    if index["parts"]["format"] != FORMAT:
+        found = index["parts"]["format"]
+        raise CheckpointError(f"{path} has package format {found}, this library reads {FORMAT}; register again")
+    return index

@@ -1,0 +1,243 @@
+"""From media and text to text: encoders and decoder behind one call, for a table of rows of which some may be bad."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from multimodal.encoders.base import Encoder
+from multimodal.errors import MediaError, RequestError
+from multimodal.generation import Generation, Request, TextGenerator
+from multimodal.sample import Modality, Task, content_digest
+from multimodal.training.options import SamplerOptions
+
+ROWS_AT_ONCE = 256
+"""Rows whose media are in memory at the same time."""
+
+GENERATE_AT_ONCE = 64
+MOST_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing to be written; one of `path`, `data` and `text` says from what.
+
+    Args:
+        task: what to write.
+        path: a picture, a sound, or a text file.
+        data: the content itself: picture or sound file, or UTF-8 text.
+        text: text tasks: the text; infill: with gaps `___`. Media tasks leave it alone: it may be a reference.
+        style: restyle: the target style. Other tasks leave it alone.
+    """
+
+    task: str
+    path: str | None = None
+    data: bytes | None = None
+    text: str | None = None
+    style: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready; the content as base64."""
+        data = None if self.data is None else base64.b64encode(self.data).decode()
+        return {"task": self.task, "path": self.path, "base64": data, "text": self.text, "style": self.style}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Row:
+        """The inverse of `to_json`.
+
+        Raises:
+            RequestError: `base64` is not base64.
+        """
+        data = None if values["base64"] is None else decode_base64(values["base64"])
+        return cls(values["task"], values["path"], data, values["text"], values["style"])
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What was written for one row.
+
+    Args:
+        text: the text; "" where `error` says why there is none.
+        confidence: geometric mean of the probabilities of the written tokens, 0 to 1.
+        tokens: the text's tokens, a word's first token beginning with a space.
+        token_confidences: probability of each token when it was written.
+        filled: infill: the text of each gap.
+        nfe: calls of the denoiser.
+        error: why there is no text; "" where there is one.
+    """
+
+    text: str = ""
+    confidence: float = 0.0
+    tokens: tuple[str, ...] = ()
+    token_confidences: tuple[float, ...] = ()
+    filled: tuple[str, ...] = ()
+    nfe: int = 0
+    error: str = ""
+
+
+def decode_base64(text: str) -> bytes:
+    """The bytes of standard base64; line breaks are allowed.
+
+    Raises:
+        RequestError: it is no base64.
+    """
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(f"'base64' holds no base64 ({error}); encode the file's bytes") from error
+
+
+class Predictor:
+    """Writes texts for rows of any task that the decoder was trained for.
+
+    Args:
+        generator: the decoder with its tokenizer.
+        encoders: one per modality of those tasks.
+        sampler: how texts are drawn where a call does not say.
+    """
+
+    def __init__(self, generator: TextGenerator, encoders: Mapping[Modality, Encoder], sampler: SamplerOptions) -> None:
+        self.generator = generator
+        self.encoders = dict(encoders)
+        self.sampler = sampler
+
+    def predict(
+        self, rows: Sequence[Row], options: SamplerOptions | None = None, allow_paths: bool = True
+    ) -> list[Prediction]:
+        """One prediction per row, in the rows' order; a row that cannot be served says so in its `error`.
+
+        What is written for a row depends on its content, task, style and the options alone, not on its neighbours.
+
+        Args:
+            rows: any mixture of tasks.
+            options: how texts are drawn.
+            allow_paths: whether rows may name files of this machine.
+        """
+        predictions: list[Prediction] = []
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            predictions += self._predict(rows[start : start + ROWS_AT_ONCE], options or self.sampler, allow_paths)
+        return predictions
+
+    def _predict(self, rows: Sequence[Row], options: SamplerOptions, allow_paths: bool) -> list[Prediction]:
+        predictions: dict[int, Prediction] = {}
+        requests: dict[int, Request] = {}
+        inputs: dict[Modality, dict[int, Tensor]] = defaultdict(dict)
+        for index, row in enumerate(rows):
+            try:
+                requests[index], tensor = self._prepare(row, allow_paths)
+            except (RequestError, MediaError) as error:
+                predictions[index] = Prediction(error=str(error))
+                continue
+            if tensor is not None:
+                inputs[requests[index].task.modality][index] = tensor
+        for modality, tensors in inputs.items():
+            for index, hidden_states in self._encode(modality, tensors):
+                requests[index] = replace(requests[index], hidden_states=hidden_states)
+        written = self._generate(list(requests.values()), options)
+        predictions |= dict(zip(requests, written, strict=True))
+        return [predictions[index] for index in range(len(rows))]
+
+    def _prepare(self, row: Row, allow_paths: bool) -> tuple[Request, Tensor | None]:
+        """The row's request, still without latents, and what its encoder takes; None for infill."""
+        if row.task not in list(Task):
+            raise RequestError(f"unknown task {row.task!r}; the tasks are {', '.join(Task)}")
+        task = Task(row.task)
+        data = _read_content(row, task, allow_paths)
+        text = _decode_text(data) if task.modality is Modality.TEXT else ""
+        data = text.encode() or data
+        style = row.style if task is Task.RESTYLE else ""
+        if task is Task.RESTYLE and not style:
+            known = ", ".join(self.generator.decoder.config.styles) or "none"
+            raise RequestError(f"restyle needs a 'style'; the model knows {known}")
+        key = content_digest(b"\x1f".join((task.encode(), style.encode(), data)))
+        request = Request(key, task, None, text if task is Task.INFILL else "", style)
+        self.generator.check([request])
+        return request, None if task is Task.INFILL else self._encoder(task).preprocess(data)
+
+    def _encoder(self, task: Task) -> Encoder:
+        if task.modality not in self.encoders:
+            raise RequestError(f"{task} needs an encoder of {task.modality}; the model has none")
+        return self.encoders[task.modality]
+
+    def _encode(self, modality: Modality, tensors: Mapping[int, Tensor]) -> Iterator[tuple[int, np.ndarray]]:
+        """Latents of each row, float16 [n, d] as in the latent store."""
+        indices = list(tensors)
+        for start in range(0, len(indices), GENERATE_AT_ONCE):
+            chunk = indices[start : start + GENERATE_AT_ONCE]
+            output = self.encoders[modality].encode([tensors[index] for index in chunk])
+            states, mask = output.hidden_states.cpu().numpy(), output.attention_mask.cpu().numpy()
+            for row, index in enumerate(chunk):
+                yield index, states[row][mask[row]].astype(np.float16)
+
+    def _generate(self, requests: Sequence[Request], options: SamplerOptions) -> list[Prediction]:
+        predictions: list[Prediction] = []
+        for start in range(0, len(requests), GENERATE_AT_ONCE):
+            chunk = requests[start : start + GENERATE_AT_ONCE]
+            try:
+                predictions += [_prediction(written) for written in self.generator.generate(chunk, options)]
+            except RequestError:  # one of them cannot be written: the others shall not suffer
+                predictions += [self._generate_one(request, options) for request in chunk]
+        return predictions
+
+    def _generate_one(self, request: Request, options: SamplerOptions) -> Prediction:
+        try:
+            return _prediction(self.generator.generate([request], options)[0])
+        except RequestError as error:
+            return Prediction(error=str(error))
+
+
+def _prediction(written: Generation) -> Prediction:
+    return Prediction(
+        text=written.text,
+        confidence=min(max(written.score, 0.0), 1.0),
+        tokens=written.tokens,
+        token_confidences=written.confidences,
+        filled=written.filled,
+        nfe=written.nfe,
+    )
+
+
+def _read_content(row: Row, task: Task, allow_paths: bool) -> bytes:
+    texts = task.modality is Modality.TEXT
+    cells = {"path": row.path, "bytes": row.data, "text": row.text if texts else None}
+    given = [name for name, value in cells.items() if value is not None]
+    if len(given) != 1:
+        wanted = "a 'text'" if texts else f"a 'path', 'bytes' or 'base64' of its {task.modality}"
+        raise RequestError(f"{task} needs {wanted}; the row holds {' and '.join(given) or 'none'}")
+    if texts and row.text is not None:
+        return row.text.encode()
+    data = row.data if row.data is not None else _read_file(Path(row.path or ""), allow_paths)
+    if not data or len(data) > MOST_BYTES:
+        raise RequestError(f"the row's content has {len(data)} bytes; between 1 and {MOST_BYTES} can be served")
+    return data
+
+
+def _read_file(path: Path, allow_paths: bool) -> bytes:
+    if not allow_paths:
+        raise RequestError(f"this server reads no files ('path' is {str(path)!r}); send 'base64' instead")
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise RequestError(f"{path} has {path.stat().st_size} bytes; at most {MOST_BYTES} can be served")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise RequestError(f"cannot read {str(path)!r}: {error}; relative paths start at {Path.cwd()}") from error
+
+
+def _decode_text(data: bytes) -> str:
+    """The text as the dataset holds texts: NFC, white space collapsed."""
+    try:
+        text = " ".join(unicodedata.normalize("NFC", data.decode()).split())
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the text is not UTF-8: {error}") from error
+    if not text:
+        raise RequestError("the text is empty")
+    return text

@@ -1,0 +1,227 @@
+"""The registered model as MLflow sees it: a pyfunc model from code around a model package, with a typed signature.
+
+One input row is one text to be written:
+
+    task     caption, transcribe, denoise, infill or restyle
+    path     a media or text file of the machine that predicts, or
+    bytes    the file's bytes, or
+    base64   the same as base64 (for REST), or
+    text     the text (denoise, infill with gaps `___`, restyle)
+    style    restyle: the target style
+
+and one output row, in the same order, is
+
+    text, confidence (0 to 1), tokens and token_confidences (JSON lists), filled (infill: JSON list), nfe, error
+
+where `error` says what is wrong with that row and is "" otherwise: a bad row never fails the others. The parameters
+num_steps, temperature, guidance_scale, threshold and seed overrule the model's own sampler.
+
+The logged model carries its package (safetensors and JSON) and the source of this library as `code/`, so that a
+version goes on loading with the code that it was made with, and `mlflow models serve` and `build-docker` need nothing
+that is in no package index. Nothing in it is a pickle. A server of `mlflow models serve` reads no files of its
+machine for clients unless it is started with `MULTIMODAL_SERVE_PATHS=true`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.models import Model, ModelSignature
+from mlflow.pyfunc.model import PythonModel
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType
+from pydantic import ValidationError
+
+from multimodal.errors import RequestError
+from multimodal.package import ModelPackage, load_predictor
+from multimodal.predictor import Prediction, Predictor, Row, decode_base64
+from multimodal.training.options import SamplerOptions
+
+PACKAGE = "package"
+"""Key of the model package among the logged model's artifacts."""
+
+REQUIREMENTS = (
+    "mlflow", "numpy", "open_clip_torch", "pandas", "pillow", "pydantic", "pyyaml", "safetensors", "soundfile", "soxr",
+    "tokenizers", "torch", "torchaudio", "torchvision", "transformers",
+)  # fmt: skip
+"""What prediction imports; the model names the versions installed when it was registered."""
+
+INPUT_COLUMNS = ("path", "bytes", "base64", "text", "style")
+IN_SERVER = "__pyfunc_model_path__"
+"""Set by MLflow in the processes of `mlflow models serve`."""
+
+
+class TextModel(PythonModel):
+    """The pyfunc model: a table in, a table out."""
+
+    def __init__(self) -> None:
+        self._predictor: Predictor | None = None
+
+    def load_context(self, context: Any) -> None:
+        """Load the package that travels with the model."""
+        self._predictor = load_predictor(Path(context.artifacts[PACKAGE]))
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Write a text for every row.
+
+        Raises:
+            RequestError: a parameter is out of range, or the input is no table with a column `task`.
+        """
+        if self._predictor is None:
+            self.load_context(context)
+        assert self._predictor is not None
+        return predict_table(self._predictor, model_input, params)
+
+
+def predict_table(predictor: Predictor, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """Predictions for a table, one row each, in the same order and under the same index; see the module.
+
+    Raises:
+        RequestError: a parameter is out of range, or the table has no column `task`.
+    """
+    if "task" not in table.columns:
+        raise RequestError(f"the table needs a column 'task', it has {', '.join(map(str, table.columns)) or 'none'}")
+    options = _sampler(predictor.sampler, params or {})
+    rows, errors = _read_rows(table)
+    written = iter(predictor.predict(rows, options, allow_paths=_paths_allowed()))
+    predictions = [next(written) if error is None else Prediction(error=error) for error in errors]
+    return pd.DataFrame([_cells(prediction) for prediction in predictions], index=table.index, columns=_OUTPUT_NAMES)
+
+
+def signature(sampler: SamplerOptions) -> ModelSignature:
+    """Columns and parameters of the model; the parameters' defaults are the model's own sampler."""
+    inputs: list[Any] = [ColSpec(DataType.string, "task")]
+    # Any: MLflow refuses the whole table where a column of strings holds no value, and of bytes where one cell is null.
+    inputs += [ColSpec(AnyType(), name, required=False) for name in INPUT_COLUMNS]
+    params = [ParamSpec(name, _param_type(value), value) for name, value in sampler.model_dump().items()]
+    return ModelSignature(
+        Schema(inputs), Schema([ColSpec(kind, name) for name, kind in _OUTPUT.items()]), ParamSchema(params)
+    )
+
+
+def input_example(package: ModelPackage) -> pd.DataFrame:
+    """The smallest row of the package's probe as an example, in the form that REST takes."""
+    rows = [row for row, _ in package.probe]
+    if not rows:
+        return pd.DataFrame({"task": [str(package.tasks[0])], "text": ["an example"]})
+    values = min((row.to_json() for row in rows), key=lambda row: len(json.dumps(row)))
+    return pd.DataFrame([{name: value for name, value in values.items() if value}])
+
+
+def requirements() -> list[str]:
+    """The versions, as installed here, of what prediction imports; local version labels (`+cpu`) are left out."""
+    return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]
+
+
+def log_package(client: MlflowClient, package: ModelPackage, run_id: str) -> str:
+    """Log a package as a model of an MLflow run, in the run's experiment, and return the model's URI.
+
+    MLflow's global tracking URI must be the client's; `multimodal.registry` sees to it.
+    """
+    folder = Path(__file__).parent
+    experiment_id = client.get_run(run_id).info.experiment_id
+    tags = {"package_fingerprint": package.fingerprint}
+    model = client.create_logged_model(experiment_id, "model", source_run_id=run_id, tags=tags)
+    info = Model.log(
+        artifact_path=None,
+        name="model",
+        model_id=model.model_id,
+        flavor=mlflow.pyfunc,
+        run_id=run_id,
+        python_model=str(folder / "pyfunc_model.py"),
+        artifacts={PACKAGE: str(package.path)},
+        code_paths=[str(folder)],
+        signature=signature(package.sampler),
+        input_example=input_example(package),
+        pip_requirements=requirements(),
+        metadata=tags,
+    )
+    return str(info.model_uri)
+
+
+_OUTPUT = {
+    "text": DataType.string,
+    "confidence": DataType.double,
+    "tokens": DataType.string,
+    "token_confidences": DataType.string,
+    "filled": DataType.string,
+    "nfe": DataType.long,
+    "error": DataType.string,
+}
+_OUTPUT_NAMES = list(_OUTPUT)
+
+
+_CELL_TYPES: dict[str, tuple[type, ...]] = {"bytes": (bytes, bytearray, memoryview, str), "path": (str, os.PathLike)}
+
+
+def _param_type(value: float) -> DataType:
+    return DataType.long if isinstance(value, int) else DataType.double
+
+
+def _sampler(sampler: SamplerOptions, params: Mapping[str, Any]) -> SamplerOptions:
+    try:
+        return SamplerOptions.model_validate(sampler.model_dump() | dict(params))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise RequestError(f"parameter {problem['loc']}: {problem['msg']} (got {problem['input']!r})") from error
+
+
+def _read_rows(table: pd.DataFrame) -> tuple[list[Row], list[str | None]]:
+    """The rows that can be read, and for each row of the table what is wrong with it, None where nothing is."""
+    names = [name for name in ("task", *INPUT_COLUMNS) if name in table.columns]
+    rows: list[Row] = []
+    errors: list[str | None] = []
+    for cells in table[names].itertuples(index=False, name=None):
+        values = {name: cell for name, cell in zip(names, cells, strict=True) if not _is_empty(cell)}
+        try:
+            rows.append(_read_row(values))
+            errors.append(None)
+        except RequestError as error:
+            errors.append(str(error))
+    return rows, errors
+
+
+def _is_empty(cell: Any) -> bool:
+    if isinstance(cell, str | bytes):
+        return not cell
+    return cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
+
+
+def _read_row(values: Mapping[str, Any]) -> Row:
+    for name, value in values.items():
+        if not isinstance(value, _CELL_TYPES.get(name, (str,))):
+            raise RequestError(f"'{name}' holds {type(value).__name__} {value!r:.40}, which is no {name}")
+    if "bytes" in values and "base64" in values:
+        raise RequestError("the row holds both 'bytes' and 'base64'; give one")
+    return Row(
+        task=str(values.get("task", "")),
+        path=str(values["path"]) if "path" in values else None,
+        data=_read_data(values),
+        text=values.get("text"),
+        style=values.get("style", ""),
+    )
+
+
+def _read_data(values: Mapping[str, Any]) -> bytes | None:
+    data = values.get("bytes", values.get("base64"))
+    if isinstance(data, str):  # JSON has no bytes: a client's `bytes` is base64 as well
+        return decode_base64(data)
+    return None if data is None else bytes(data)
+
+
+def _cells(prediction: Prediction) -> Sequence[Any]:
+    lists = (prediction.tokens, [round(value, 6) for value in prediction.token_confidences], prediction.filled)
+    tokens, confidences, filled = (json.dumps(values, ensure_ascii=False) for values in lists)
+    return prediction.text, prediction.confidence, tokens, confidences, filled, prediction.nfe, prediction.error
+
+
+def _paths_allowed() -> bool:
+    return IN_SERVER not in os.environ or os.environ.get("MULTIMODAL_SERVE_PATHS", "").lower() in ("1", "true")
