@@ -1,0 +1,203 @@
+"""The `multimodal` command. Nothing heavy is imported before a subcommand needs it."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from multimodal.errors import ConfigError, MultimodalError
+
+app = typer.Typer(
+    help="Turn folders of pictures, sound and text into a model that writes captions and transcripts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Conf = Annotated[Path, typer.Argument(help="A configuration; the project's own are in conf/.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, each overruling one key of CONF.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run and why, and do nothing.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's log, and stack traces of failures.")]
+Workspace = Annotated[Path, typer.Option(help="Folder that holds the runs and the registry.")]
+
+
+def main() -> None:
+    """Run the command line; a failure is one line on stderr and an exit code (2: wrong use, 1: anything else)."""
+    try:
+        app()
+    except MultimodalError as error:
+        if _verbose():
+            traceback.print_exc()
+        _complain(str(error))
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+def _verbose() -> bool:
+    return bool({"--verbose", "-v"} & set(sys.argv))
+
+
+def _complain(message: str) -> None:
+    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), (message, "red")), soft_wrap=True)
+
+
+@app.command()
+def run(conf: Conf, overrides: Overrides = None, dry_run: DryRun = False, verbose: Verbose = False) -> None:
+    """Run the whole pipeline: ingest, encode, train, evaluate, register."""
+    _run_until("register", conf, overrides or [], dry_run)
+
+
+@app.command()
+def ingest(conf: Conf, overrides: Overrides = None, dry_run: DryRun = False, verbose: Verbose = False) -> None:
+    """Read the sources into a dataset and a ledger."""
+    _run_until("ingest", conf, overrides or [], dry_run)
+
+
+@app.command()
+def encode(conf: Conf, overrides: Overrides = None, dry_run: DryRun = False, verbose: Verbose = False) -> None:
+    """Run the stages up to encode: latents of every content."""
+    _run_until("encode", conf, overrides or [], dry_run)
+
+
+@app.command()
+def train(conf: Conf, overrides: Overrides = None, dry_run: DryRun = False, verbose: Verbose = False) -> None:
+    """Run the stages up to train: a decoder."""
+    _run_until("train", conf, overrides or [], dry_run)
+
+
+@app.command()
+def evaluate(conf: Conf, overrides: Overrides = None, dry_run: DryRun = False, verbose: Verbose = False) -> None:
+    """Run the stages up to evaluate: scores, controls and report.html."""
+    _run_until("evaluate", conf, overrides or [], dry_run)
+
+
+@app.command()
+def register(conf: Conf, overrides: Overrides = None, dry_run: DryRun = False, verbose: Verbose = False) -> None:
+    """Run the stages up to register: a model version, perhaps the champion."""
+    _run_until("register", conf, overrides or [], dry_run)
+
+
+@app.command()
+def predict(
+    paths: Annotated[list[str] | None, typer.Argument(help="Pictures, sounds or text files.")] = None,
+    task: Annotated[str, typer.Option(help="caption, transcribe, denoise, infill or restyle.")] = "caption",
+    text: Annotated[list[str] | None, typer.Option(help="A text, instead of a file; infill: with gaps ___.")] = None,
+    style: Annotated[str, typer.Option(help="restyle: the target style.")] = "",
+    model: Annotated[str, typer.Option(help="The registered model; its champion is used.")] = "multimodal-sample",
+    workspace: Workspace = Path("workspace"),
+    steps: Annotated[int | None, typer.Option(help="Most denoising steps.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest tokens.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance scale; 1 is off.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes drawn texts repeatable.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with confidences.")] = False,
+) -> None:
+    """Write captions, transcripts or texts with the champion."""
+    from flows.server import prepare_environment
+
+    prepare_environment(workspace)
+    from flows.predict import rows_of, show_predictions
+
+    named = {"num_steps": steps, "temperature": temperature, "guidance_scale": guidance, "seed": seed}
+    sampler = {name: value for name, value in named.items() if value is not None}
+    rows = rows_of(task, paths or [], text or [], style)
+    failed = show_predictions(workspace, model, rows, sampler, as_json)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def pretrain(conf: Conf, overrides: Overrides = None) -> None:
+    """Make the sample encoders (conf/sample-encoders.yaml) from freshly generated scenes, speech and text."""
+    from flows.sample_encoders import make_sample_encoders
+
+    make_sample_encoders(conf, overrides or [])
+
+
+@app.command()
+def schedule(
+    conf: Conf,
+    cron: Annotated[str, typer.Option(help="When to run, e.g. '0 2 * * *'.")],
+    overrides: Overrides = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run the pipeline on a schedule from this one process, until it is stopped."""
+    from flows.schedule import check_cron
+
+    check_cron(cron)
+    with _prefect(conf, overrides or []):
+        from flows.schedule import serve_pipeline
+
+        serve_pipeline(conf, overrides or [], cron)
+
+
+@app.command()
+def doctor(workspace: Workspace = Path("workspace")) -> None:
+    """Check the installation, and name the cure of what is wrong."""
+    from flows.doctor import examine
+
+    raise typer.Exit(0 if examine(workspace) else 1)
+
+
+@app.command()
+def ui(workspace: Workspace = Path("workspace")) -> None:
+    """Start the Prefect and MLflow dashboards on the workspace, until interrupted."""
+    from flows.dashboards import show_dashboards
+
+    show_dashboards(workspace)
+
+
+def _run_until(stage: str, conf: Path, overrides: Sequence[str], dry_run: bool) -> None:
+    if dry_run:
+        _show_intentions(conf, overrides, stage)
+        return
+    with _prefect(conf, overrides):
+        from flows.pipeline import pipeline
+
+        result = pipeline(str(conf), list(overrides), stage)
+    from flows.console import show_result
+
+    show_result(result)
+
+
+def _show_intentions(conf: Path, overrides: Sequence[str], stage: str) -> None:
+    _load(conf, overrides)
+    from flows.console import show_intentions
+    from flows.pipeline import dry_run, read_config
+
+    show_intentions(dry_run(read_config(str(conf), overrides), stage))
+
+
+def _load(conf: Path, overrides: Sequence[str]) -> None:
+    """Read the configuration before anything heavy is loaded: a typing error is answered at once."""
+    from flows.server import prepare_environment
+    from multimodal.config import load_config
+
+    config = load_config(conf, overrides)
+    prepare_environment(config.workspace, _verbose())
+
+
+@contextmanager
+def _prefect(conf: Path, overrides: Sequence[str]) -> Iterator[None]:
+    """Prefect, with the embedded server where none is configured, for the block.
+
+    The server starts while this process imports Prefect, torch and MLflow.
+    """
+    _load(conf, overrides)
+    from flows.server import embedded_server, server_configured
+
+    # The embedded server watches no heartbeats, and joining their thread costs a second.
+    embedded = not server_configured()
+    with embedded_server() as wait_for_server:
+        from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+        import flows.pipeline  # noqa: F401
+
+        wait_for_server()
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if embedded else {}):
+            yield

@@ -1,0 +1,50 @@
+"""Stage 1: sources -> dataset and ledger."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from prefect import flow, task
+
+from flows.artifacts import Summary
+from flows.reporter import StageReporter
+from flows.stage import IO_RETRIES, StagePlan, run_stage
+from multimodal.config import PipelineConfig
+from multimodal.dataset import DatasetInfo
+from multimodal.ingest import ingest, plan_ingest
+
+
+def plan(config: PipelineConfig) -> StagePlan:
+    """What ingest depends on: all files of the sources, its options, the seed, the code."""
+    return StagePlan.of(config, "ingest", plan_ingest(config.ingest, config.seed))
+
+
+@task(name="read, check and split every row", **IO_RETRIES)
+def read_sources(config: PipelineConfig, reporter: StageReporter) -> DatasetInfo:
+    """Decode every file once; bad rows go to the ledger."""
+    info = ingest(config.ingest, seed=config.seed, workspace=config.workspace, progress=reporter.progress)
+    counts = {"rows": info.counts.rows, "kept": info.counts.kept, "quarantined": info.counts.quarantined}
+    counts |= {"duplicate": info.counts.duplicate}
+    reporter.run.log_dataset(config.name, info.fingerprint, info.path, counts)
+    return info
+
+
+def describe(info: DatasetInfo) -> Summary:
+    """Counts by task, split and reason."""
+    counts = info.counts
+    table = [{"what": "task", "name": name, "samples": count} for name, count in info.by_task.items()]
+    table += [{"what": "split", "name": name, "samples": count} for name, count in info.by_split.items()]
+    table += [{"what": "quarantined", "name": name, "samples": count} for name, count in info.by_reason.items()]
+    line = f"{counts.rows:,} rows = {counts.kept:,} kept + {counts.quarantined} quarantined"
+    return Summary(
+        line=f"{line} + {counts.duplicate} duplicate",
+        table=table,
+        metrics={f"{row['what']}/{row['name']}": float(str(row["samples"])) for row in table},
+        details={"dataset": info.path, "ledger": info.ledger, "fingerprint": info.fingerprint},
+    )
+
+
+@flow(name="ingest", validate_parameters=False)
+def ingest_flow(config: PipelineConfig) -> DatasetInfo:
+    """Make the dataset of a pipeline."""
+    return run_stage(plan(config), DatasetInfo, partial(read_sources, config), describe)

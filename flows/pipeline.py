@@ -1,0 +1,159 @@
+"""The whole job on one page: sources in, a registered model out. Read this first.
+
+    ingest ──> (pretrain) ──> encode ──> train ──> evaluate ──> register
+
+Each stage is a Prefect flow of its own, in the file of its name. A stage whose inputs, options and code are those of
+an earlier result is skipped and says so; `dry_run` tells what a run would do, and why, without doing it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import flow, runtime
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+from flows import encode, evaluate, ingest, pretrain, register, train
+from flows.console import console
+from flows.stage import PIPELINE_RUN, STAGES, StagePlan
+from multimodal.config import PipelineConfig, load_config
+from multimodal.dataset import DatasetInfo
+from multimodal.errors import ConfigError
+from multimodal.evaluation import EvaluationReport
+from multimodal.registry import ModelVersionInfo
+from multimodal.sample import Task
+from multimodal.tracking import FLOW_RUN_ID, FLOW_RUN_URL, close_orphans, open_run
+from multimodal.training.job import TrainResult
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineResult:
+    """What the stages returned, None where the run was to stop earlier."""
+
+    workspace: Path
+    dataset: DatasetInfo
+    encoded: encode.EncodedDataset | None = None
+    trained: TrainResult | None = None
+    report: EvaluationReport | None = None
+    version: ModelVersionInfo | None = None
+
+
+@flow(name="multimodal")
+def pipeline(config_path: str, overrides: Sequence[str] = (), until: str = "register") -> PipelineResult:
+    """Run the stages up to `until`, each only if something that it depends on has changed.
+
+    Args:
+        config_path: a file of conf/.
+        overrides: `key.sub=value`, as on the command line.
+        until: the last stage to run, one of `flows.stage.STAGES`.
+    """
+    config = read_config(config_path, overrides)
+    last = STAGES.index(until)
+    with tracked(config):
+        dataset = ingest.ingest_flow(config)
+        if last < STAGES.index("pretrain"):
+            return PipelineResult(config.workspace, dataset)
+        encoders = pretrain.pretrain_flow(config, dataset) if pretrain.is_needed(config) else config.encode
+        if last < STAGES.index("encode"):
+            return PipelineResult(config.workspace, dataset)
+        encoded = encode.encode_flow(config, dataset, encoders)
+        if last < STAGES.index("train"):
+            return PipelineResult(config.workspace, dataset, encoded)
+        trained = train.train_flow(config, dataset, encoded)
+        if last < STAGES.index("evaluate"):
+            return PipelineResult(config.workspace, dataset, encoded, trained)
+        report = evaluate.evaluate_flow(config, dataset, encoded, trained)
+        if last < STAGES.index("register"):
+            return PipelineResult(config.workspace, dataset, encoded, trained, report)
+        version = register.register_flow(config, dataset, encoded, encoders, trained, report)
+        return PipelineResult(config.workspace, dataset, encoded, trained, report, version)
+
+
+def read_config(config_path: str, overrides: Sequence[str] = ()) -> PipelineConfig:
+    """The configuration of a run, its workspace as an absolute path.
+
+    Raises:
+        ConfigError: it is wrong, or a source's task needs an encoder that it does not name.
+    """
+    config = load_config(config_path, overrides)
+    for source in config.ingest.sources:
+        if source.task is not Task.INFILL and config.encode.of(source.task.modality) is None:
+            raise ConfigError(
+                f"{config_path}: source '{source.name}' is for '{source.task}', which needs an encoder; "
+                f"add encode.{source.task.modality}, or drop the source"
+            )
+    return config.model_copy(update={"workspace": config.workspace.resolve()})
+
+
+@contextmanager
+def tracked(config: PipelineConfig) -> Iterator[None]:
+    """The MLflow run of the pipeline; runs that a dead process left open are closed first.
+
+    Stage flows run without a heartbeat of their own (the pipeline has one): it would cost a second each.
+    """
+    for orphan in close_orphans(config.workspace):
+        console().print(f"closed the run that process {orphan.pid} left open in stage '{orphan.stage}' (KILLED)")
+    tags = {FLOW_RUN_ID: str(runtime.flow_run.id or ""), FLOW_RUN_URL: str(runtime.flow_run.ui_url or "")}
+    with open_run(config.workspace, config.name, config.model_dump(mode="json"), tags) as run:
+        token = PIPELINE_RUN.set(run)
+        try:
+            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+                yield
+        finally:
+            PIPELINE_RUN.reset(token)
+
+
+@dataclass(frozen=True, slots=True)
+class Intention:
+    """What a run would do with a stage, and why."""
+
+    stage: str
+    runs: bool
+    why: str
+
+
+def dry_run(config: PipelineConfig, until: str = "register") -> list[Intention]:
+    """What `pipeline` would do, in order; nothing is written. After the first stage that would run, all would."""
+    stages = [stage for stage in STAGES if stage != "pretrain" or pretrain.is_needed(config)]
+    intentions: list[Intention] = []
+    for plan in _plans_while_unchanged(config):
+        intentions.append(plan)
+        if plan.runs:
+            break
+    known = [intention.stage for intention in intentions]
+    later = [stage for stage in stages if stage not in known]
+    intentions += [Intention(stage, True, f"depends on {known[-1]}") for stage in later]
+    wanted = STAGES[: STAGES.index(until) + 1]
+    return [intention for intention in intentions if intention.stage in wanted]
+
+
+def _plans_while_unchanged(config: PipelineConfig) -> Iterator[Intention]:
+    """Each stage's intention; a stage can be planned only when the results before it are there."""
+    dataset = (plan := ingest.plan(config)).result(DatasetInfo)
+    yield _intention(plan, dataset)
+    assert dataset is not None  # the caller stops at the first stage that would run
+    encoders = config.encode
+    if pretrain.is_needed(config):
+        made = (plan := pretrain.plan(config, dataset)).result(pretrain.PretrainedEncoders)
+        yield _intention(plan, made)
+        assert made is not None
+        encoders = made.options
+    encoded = (plan := encode.plan(config, dataset, encoders)).result(encode.EncodedDataset)
+    yield _intention(plan, encoded)
+    assert encoded is not None
+    trained = (plan := train.plan(config, dataset, encoded)).result(TrainResult)
+    yield _intention(plan, trained)
+    assert trained is not None
+    report = (plan := evaluate.plan(config, dataset, encoded, trained)).result(EvaluationReport)
+    yield _intention(plan, report)
+    assert report is not None
+    plan = register.plan(config, encoded, encoders, trained, report)
+    yield _intention(plan, plan.result(ModelVersionInfo))
+
+
+def _intention(plan: StagePlan, result: object | None) -> Intention:
+    unchanged = result is not None
+    return Intention(plan.stage, not unchanged, plan.unchanged_because if unchanged else plan.changed_because())

@@ -1,0 +1,95 @@
+"""Predictions with a registered champion, as a flow for schedules and as a plain function for the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from pydantic import ValidationError
+from rich.text import Text
+
+from flows.console import console
+from multimodal.errors import RequestError
+from multimodal.predictor import Prediction, Row
+from multimodal.registry import load_champion
+from multimodal.sample import Task
+from multimodal.training.options import SamplerOptions
+
+
+def predict(
+    workspace: Path, model: str, rows: Sequence[Row], sampler: Mapping[str, Any] | None = None
+) -> list[Prediction]:
+    """Write one text per row with the champion of a registered model; needs no Prefect.
+
+    Args:
+        workspace: holds the registry, unless `MLFLOW_TRACKING_URI` names another.
+        model: the configuration's name.
+        rows: what to write, and from what.
+        sampler: what overrules the model's own sampler: num_steps, temperature, guidance_scale, seed.
+
+    Raises:
+        RegistryError: there is no champion.
+        RequestError: there are no rows, or a sampler option is out of range.
+    """
+    if not rows:
+        raise RequestError("nothing to predict: name media files, or give --text")
+    predictor = load_champion(workspace, model)
+    try:
+        options = SamplerOptions.model_validate({**predictor.sampler.model_dump(), **(sampler or {})})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise RequestError(f"{problem['loc'][0]}: {problem['msg']} (got {problem['input']!r})") from error
+    return list(predictor.predict(rows, options))
+
+
+def rows_of(task: str, paths: Sequence[str], texts: Sequence[str], style: str = "") -> list[Row]:
+    """Rows of a prediction table: one for each file and each text.
+
+    Raises:
+        RequestError: there is no such task.
+    """
+    if task not in list(Task):
+        raise RequestError(f"no task '{task}'; the tasks are {', '.join(Task)}")
+    from_paths = [Row(task, path=path, style=style) for path in paths]
+    return from_paths + [Row(task, text=text, style=style) for text in texts]
+
+
+def show_predictions(
+    workspace: Path, model: str, rows: Sequence[Row], sampler: Mapping[str, Any], as_json: bool
+) -> int:
+    """Predict and print, one line per row; returns how many rows have no text."""
+    predictions = predict(workspace, model, rows, sampler)
+    for row, prediction in zip(rows, predictions, strict=True):
+        source = row.path or row.text or ""
+        if as_json:
+            console().out(json.dumps({"input": source, **asdict(prediction)}), highlight=False)
+            continue
+        shown = (prediction.error, "red") if prediction.error else (prediction.text, "bold")
+        console().print(Text.assemble((f"{source}  ", "dim"), shown), soft_wrap=True)
+    return sum(bool(prediction.error) for prediction in predictions)
+
+
+@flow(name="predict")
+def predict_flow(
+    model: str, task: str, paths: Sequence[str] = (), texts: Sequence[str] = (), workspace: str = "workspace"
+) -> list[dict[str, Any]]:
+    """The same as a flow: the predictions become a table artifact, and are returned as plain values."""
+    rows = rows_of(task, paths, texts)
+    written = [asdict(prediction) for prediction in predict(Path(workspace), model, rows)]
+    sources = [*paths, *texts]
+    shown = [
+        {
+            "input": source,
+            "text": values["text"],
+            "confidence": round(values["confidence"], 3),
+            "error": values["error"],
+        }
+        for source, values in zip(sources, written, strict=True)
+    ]
+    create_table_artifact(shown, key="predictions", description=f"{task} by {model}@champion")
+    return written

@@ -1,0 +1,118 @@
+"""Stage between ingest and encode, where an encoder names no weights: its tower learns from the train split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from prefect import flow, task
+
+from flows.artifacts import Summary
+from flows.encode import needed_modalities
+from flows.reporter import StageReporter
+from flows.stage import IO_RETRIES, StagePlan, run_stage
+from multimodal.config import PipelineConfig
+from multimodal.dataset import Dataset, DatasetInfo
+from multimodal.encoders.options import EncodeOptions
+from multimodal.fingerprint import code_version, file_digest
+from multimodal.sample import Modality
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainedEncoders:
+    """What the pretrain stage returns.
+
+    Args:
+        path: folder with one sub-folder per tower.
+        options: of all encoders, the new towers' weights filled in.
+        towers: modalities that were trained.
+    """
+
+    path: Path
+    options: EncodeOptions
+    towers: tuple[Modality, ...]
+
+
+def is_needed(config: PipelineConfig) -> bool:
+    """Whether any encoder of the configuration names no weights."""
+    named = [config.encode.of(modality) for modality in Modality]
+    return any(options is not None and options.weights is None for options in named)
+
+
+def towers_of(config: PipelineConfig, dataset: DatasetInfo) -> list[Modality]:
+    """Modalities that the dataset needs and that name no weights."""
+    chosen = [(modality, config.encode.of(modality)) for modality in needed_modalities(dataset)]
+    return [modality for modality, options in chosen if options is not None and options.weights is None]
+
+
+def plan(config: PipelineConfig, dataset: DatasetInfo) -> StagePlan:
+    """What pretraining depends on: the dataset, the towers' options and architectures, the code."""
+    towers = {str(modality): config.encode.of(modality) for modality in towers_of(config, dataset)}
+    options = {
+        name: tower.model_dump(mode="json", exclude={"device", "batch_size"}) for name, tower in towers.items() if tower
+    }
+    files = [Path(tower.model) for tower in towers.values() if tower and tower.model]
+    parts = {
+        "dataset": dataset.fingerprint,
+        "encoders": options,
+        "architectures": [file_digest(file)[:16] for file in files if file.is_file()],
+        "code": code_version("encoders", "synthetic/noise.py"),
+    }
+    return StagePlan.of(config, "pretrain", parts)
+
+
+@task(name="pretrain one tower", **IO_RETRIES)
+def pretrain_tower(
+    config: PipelineConfig, info: DatasetInfo, modality: Modality, output: Path, reporter: StageReporter
+) -> Path:
+    """Train one tower and save it; a tower that is there already is left alone."""
+    from multimodal.encoders.pretraining import pretrain_on_dataset
+
+    reporter.say(f"{modality} tower")
+    options = config.encode.of(modality)
+    assert options is not None
+    return pretrain_on_dataset(
+        options, modality, Dataset(info.path), output, progress=reporter.progress, log=_named(reporter, modality)
+    )
+
+
+class _named:
+    """A log whose metrics carry the tower's name."""
+
+    def __init__(self, reporter: StageReporter, modality: Modality) -> None:
+        self._reporter, self._modality = reporter, modality
+
+    def __call__(self, step: int, metrics: object) -> None:
+        """Log the metrics of one step."""
+        assert isinstance(metrics, dict)
+        self._reporter.log(step, {f"pretrain/{self._modality}/{name}": value for name, value in metrics.items()})
+
+
+def pretrain_all(
+    config: PipelineConfig, info: DatasetInfo, output: Path, reporter: StageReporter
+) -> PretrainedEncoders:
+    """Train the towers one after the other."""
+    towers = towers_of(config, info)
+    chosen = {}
+    for modality in towers:
+        weights = pretrain_tower(config, info, modality, output / modality, reporter)
+        options = config.encode.of(modality)
+        assert options is not None
+        chosen[str(modality)] = options.model_copy(update={"weights": str(weights)})
+    return PretrainedEncoders(output, config.encode.model_copy(update=chosen), tuple(towers))
+
+
+def describe(made: PretrainedEncoders) -> Summary:
+    """Where the towers are."""
+    table = [{"tower": str(modality), "weights": str(made.path / modality)} for modality in made.towers]
+    return Summary(line=f"towers: {', '.join(made.towers)}", table=table, details={"folder": made.path})
+
+
+@flow(name="pretrain", validate_parameters=False)
+def pretrain_flow(config: PipelineConfig, dataset: DatasetInfo) -> EncodeOptions:
+    """Make the encoders that name no weights; returns the options of all encoders, weights filled in."""
+    chosen = plan(config, dataset)
+    output = config.workspace / "encoders" / chosen.fingerprint
+    made = run_stage(chosen, PretrainedEncoders, partial(pretrain_all, config, dataset, output), describe)
+    return made.options

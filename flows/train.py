@@ -1,0 +1,66 @@
+"""Stage 3: latents and texts -> a trained decoder."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from prefect import flow, task
+
+from flows.artifacts import Summary
+from flows.encode import EncodedDataset
+from flows.reporter import StageReporter
+from flows.stage import IO_RETRIES, StagePlan, run_stage
+from multimodal.config import PipelineConfig
+from multimodal.dataset import Dataset, DatasetInfo
+from multimodal.training.job import TrainJob, TrainResult, plan_train, train
+
+
+def job_of(config: PipelineConfig) -> TrainJob:
+    """The options that training depends on."""
+    return TrainJob(config.tokenizer, config.decoder, config.train, config.sampler, config.seed)
+
+
+def plan(config: PipelineConfig, dataset: DatasetInfo, encoded: EncodedDataset) -> StagePlan:
+    """What train depends on: dataset, encoders, its options, the seed, the code."""
+    encoders = {str(info.modality): info.encoder_fingerprint for info in encoded.latents}
+    return StagePlan.of(config, "train", plan_train(job_of(config), dataset.fingerprint, encoders))
+
+
+@task(name="train the decoder", **IO_RETRIES)
+def train_decoder(
+    config: PipelineConfig, dataset: DatasetInfo, encoded: EncodedDataset, reporter: StageReporter
+) -> TrainResult:
+    """Train, or go on where an interrupted run of the same job stopped."""
+    return train(
+        job_of(config),
+        Dataset(dataset.path),
+        encoded.by_modality,
+        config.workspace,
+        log=reporter.log,
+        progress=reporter.progress,
+    )
+
+
+def describe(result: TrainResult) -> Summary:
+    """Steps, minutes and the sampled validation score."""
+    row = {
+        "steps": result.steps,
+        "minutes": round(result.minutes, 2),
+        "val score": round(result.val_score, 4),
+        "parameters": result.num_parameters,
+        "checkpoint": result.checkpoint.name,
+        "texts too long": sum(result.too_long.values()),
+    }
+    return Summary(
+        line=f"val score {result.val_score:.3f} after {result.steps:,} steps, {result.minutes:.1f} min",
+        table=[row],
+        metrics={"val_score": result.val_score, "minutes": result.minutes, "steps": float(result.steps)},
+        details={"checkpoint": result.checkpoint, "too long by task": result.too_long or "none"},
+    )
+
+
+@flow(name="train", validate_parameters=False)
+def train_flow(config: PipelineConfig, dataset: DatasetInfo, encoded: EncodedDataset) -> TrainResult:
+    """Train the decoder of a pipeline."""
+    work = partial(train_decoder, config, dataset, encoded)
+    return run_stage(plan(config, dataset, encoded), TrainResult, work, describe)
