@@ -20,10 +20,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from multimodal.synthetic.descriptions import describe_scene
 from PIL import Image
 
 from multimodal.fingerprint import write_file
+from multimodal.synthetic.descriptions import describe_scene
 from multimodal.synthetic.noise import NOISE_RATES, add_noise
 from multimodal.synthetic.scenes import Scene, draw_scene, random_scene
 from multimodal.synthetic.sentences import STYLES, corpus_wordings

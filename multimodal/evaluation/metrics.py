@@ -108,14 +108,21 @@ class SceneColours(SceneMetric):
     """The colours of a scene."""
 
     name, title = "scene_colours", "colours right"
-    meaning = "every named object has its colour"
+    meaning = "every object with its colour"
 
 
 class SceneRelations(SceneMetric):
     """The relations of a scene."""
 
     name, title = "scene_relations", "relations right"
-    meaning = "what is said about positions is so"
+    meaning = "every word is understood, and what is said of places, relations and background is so"
+
+
+class SceneSizes(SceneMetric):
+    """The sizes of a scene's objects; not asked for by `SceneExact`."""
+
+    name, title = "scene_sizes", "sizes right"
+    meaning = "every object with its colour and its size"
 
 
 class Wer(Metric):
@@ -231,7 +238,7 @@ TASK_METRICS: dict[Task, tuple[type[Metric], ...]] = {
 }
 """The metrics that every sample of a task allows; the first is the one that the constant answer is chosen by."""
 
-SCENE_METRICS: tuple[type[Metric], ...] = (SceneExact, SceneObjects, SceneColours, SceneRelations)
+SCENE_METRICS: tuple[type[Metric], ...] = (SceneExact, SceneObjects, SceneColours, SceneRelations, SceneSizes)
 STYLE_METRICS: tuple[type[StyleMetric], ...] = (StyleAccuracy, StyleWithContent)
 
 METRICS: dict[str, type[Metric]] = {

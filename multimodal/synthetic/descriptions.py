@@ -108,7 +108,7 @@ def _place(thing: SceneObject, style: str | None) -> str:
     if not row and not column:
         return "in the centre" if style == "formal" else "in the middle"
     words = " ".join(part for part in (row, column) if part)
-    return f"in the {words} part" if style == "formal" else f"at the {words}"
+    return f"at the {words}"
 
 
 def _relation(first: SceneObject, second: SceneObject, rng: Random, style: str | None) -> str:

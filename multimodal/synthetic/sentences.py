@@ -9,7 +9,7 @@ from typing import Any
 from multimodal.synthetic.descriptions import describe_scene
 from multimodal.synthetic.noise import NOISE_RATES, add_noise
 from multimodal.synthetic.scenes import random_scene
-from multimodal.synthetic.utterances import is_for_corpus, utterance_pair
+from multimodal.synthetic.utterances import is_for_corpus, random_utterance, utterance_pair
 
 STYLES = ("formal", "informal")
 _CLEAN_SHARE = 0.15
@@ -70,9 +70,14 @@ def corpus_wordings(rng: random.Random, of_scenes: bool) -> Wordings:
 
 def noisy_sentence(rng: random.Random) -> tuple[str, str]:
     """(noisy, clean) of a sentence that the sample corpus does not hold, to pretrain on; some are left clean."""
-    while True:
-        wordings = describe_twice(rng) if rng.random() < 0.5 else utter_twice(rng)
-        clean = rng.choice(wordings.sentences)
-        if not is_for_corpus(clean):
-            break
+    clean = _any_sentence(rng)
+    while is_for_corpus(clean):
+        clean = _any_sentence(rng)
     return (clean if rng.random() < _CLEAN_SHARE else add_noise(clean, rng, rng.uniform(*NOISE_RATES))), clean
+
+
+def _any_sentence(rng: random.Random) -> str:
+    """A description in one of three styles (plain is the third), or an utterance in one of two."""
+    if rng.random() < 0.5:
+        return random_utterance(rng)
+    return describe_scene(random_scene(rng), rng, rng.choice((None, *STYLES)))

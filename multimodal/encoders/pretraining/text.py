@@ -19,10 +19,14 @@ from jiwer import cer
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from multimodal.decoder import ConditionInput, CrossAttentionDecoder, DecoderConfig
 from multimodal.encoders.options import EncoderOptions, PretrainOptions
 from multimodal.encoders.text import TextEncoder, average_neighbours, build_text_encoder, byte_ids, pad_ids
+from multimodal.errors import EncoderError
+from multimodal.sample import Sample, Task
+from multimodal.synthetic.noise import NOISE_RATES, add_noise
 from multimodal.tokenizer import TextTokenizer
 
 Pair = tuple[str, str]
@@ -39,6 +43,9 @@ _SORTED_BATCHES = 8
 _VOCABULARY_TEXTS = 4000
 _CANVAS = 40
 _LOG_EVERY = 100
+_MAX_CHARS = 256
+_NATURAL_SHARE = 0.5
+_CLEAN_SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,34 @@ class DenoisingScore:
     after: float
     exact: float
     count: int
+
+
+def dataset_pairs(samples: Sequence[Sample]) -> PairSource:
+    """Draws from a dataset's own texts: its noisy -> clean pairs as they are, and all its clean texts with fresh noise.
+
+    Args:
+        samples: of any tasks; those longer than 256 characters are passed over.
+
+    Raises:
+        EncoderError: no sample has a text to learn from.
+    """
+    found = [sample for sample in samples if max(len(sample.text), len(sample.input)) <= _MAX_CHARS]
+    natural = [(sample.input, sample.text) for sample in found if sample.task is Task.DENOISE]
+    clean = [sample.text for sample in found] + [sample.input for sample in found if sample.task is Task.RESTYLE]
+    clean = sorted({text for text in clean if any(character.isascii() and character.isalpha() for character in text)})
+    if not clean:
+        raise EncoderError(
+            f"text encoder: none of {len(samples)} train samples has a text of letters and at most {_MAX_CHARS} "
+            "characters to pretrain on; set `weights` of the text encoder, or add sources"
+        )
+
+    def draw(rng: random.Random) -> Pair:
+        if natural and rng.random() < _NATURAL_SHARE:
+            return rng.choice(natural)
+        text = rng.choice(clean)
+        return (text if rng.random() < _CLEAN_SHARE else add_noise(text, rng, rng.uniform(*NOISE_RATES))), text
+
+    return draw
 
 
 class EditHead(nn.Module):
@@ -149,7 +184,8 @@ def _train(
     for step in range(1, options.steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * _warm_cosine(step, options.warmup_steps, done)
-        with torch.autocast(device.type, torch.bfloat16):
+        # At these lengths the fused attention kernel of a CPU spends half of a step in its backward.
+        with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             losses = trainee(*(tensor.to(device) for tensor in next(batches)))
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
