@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from multimodal.evaluation.curves import training_charts
 from multimodal.evaluation.items import Item
 from multimodal.evaluation.media import picture_uri, sound_uri
-from multimodal.evaluation.metrics import METRICS, Metric
+from multimodal.evaluation.metrics import METRICS, Metric, SceneExact
 from multimodal.evaluation.options import EvaluateOptions
 from multimodal.evaluation.score import CONTROLS, TaskScore
 from multimodal.evaluation.task_results import TaskResult
@@ -92,14 +92,14 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One sample of the gallery."""
+    """One sample of the gallery; `right` is None where nothing says that a hypothesis is wrong."""
 
     item: Item
     hypothesis: str
     tokens: tuple[Token, ...]
     nearest: str
     shuffled: str
-    right: bool
+    right: bool | None
     media: str = ""
     steps: tuple[tuple[Token, ...], ...] = ()
 
@@ -198,10 +198,17 @@ def _example(
         tokens=_tokens(generation),
         nearest=answers.nearest[index],
         shuffled=answers.shuffled[index],
-        right=answers.model[index] in item.references,
+        right=_is_right(item, answers.model[index]),
         media=media.get(item.content_id, ""),
         steps=steps.get(index, ()),
     )
+
+
+def _is_right(item: Item, hypothesis: str) -> bool | None:
+    """Whether a hypothesis equals a reference or holds of the scene; captions of photographs can be right otherwise."""
+    if item.scene is not None:
+        return SceneExact().score([item], [hypothesis]).value == 1
+    return hypothesis in item.references or (None if item.task is Task.CAPTION else False)
 
 
 def _tokens(generation: Generation | None) -> tuple[Token, ...]:
