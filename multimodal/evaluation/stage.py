@@ -36,6 +36,15 @@ from multimodal.sample import Modality, Split, Task
 from multimodal.training.options import SamplerOptions
 
 Progress = Callable[[int, int], None]
+CODE = (
+    "evaluation",
+    "tasks.py",
+    "tokenizer.py",
+    "generation.py",
+    "decoder.py",
+    "diffusion",
+    "synthetic/descriptions.py",
+)
 PREDICTIONS, REPORT_JSON, REPORT_HTML = "predictions.parquet", "report.json", "report.html"
 
 
@@ -89,7 +98,7 @@ def plan_evaluate(
         "encoders": {str(modality): info.encoder_fingerprint for modality, info in sorted(latents.items())},
         "options": options.model_dump(mode="json"),
         "sampler": sampler.model_dump(mode="json"),
-        "code": code_version("evaluation", "tasks.py", "generation.py", "decoder.py", "diffusion"),
+        "code": code_version(*CODE),
     }
 
 
@@ -115,7 +124,7 @@ def evaluate(
         output: folder for report.html, report.json and predictions.parquet.
         history: `history.jsonl` of the training, for its curves.
         progress: told (texts written, texts in all).
-        facts: further lines for the head of the report, e.g. the name of the pipeline.
+        facts: further lines for the head of the report, e.g. the steps of the training; `pipeline` is its title.
 
     Raises:
         CheckpointError: the checkpoint is absent or incomplete.

@@ -30,7 +30,7 @@ def test_a_real_checkpoint_is_evaluated_once(corpus, trained, tmp_path):
     """All tasks are scored and shown with the training's curves; the same evaluation again does no work."""
     steps = []
     arguments = (trained.checkpoint, corpus.dataset, corpus.latents, OPTIONS, SAMPLER, tmp_path / "report")
-    report = evaluate(*arguments, trained.history, lambda *step: steps.append(step), {"name": "tiny"})
+    report = evaluate(*arguments, trained.history, lambda *step: steps.append(step), {"pipeline": "tiny"})
     assert {score.task for score in report.scores} == set(Task)
     assert steps[-1] == (20, 20)
     assert "Score on the validation split" in report.html.read_text()

@@ -32,7 +32,7 @@ def html_of(generator, corpus, history_path=None):
     return render_report(
         ReportInputs(
             results, {**skipped, "dance": "nobody can"}, corpus.dataset, corpus.stores, OPTIONS, SamplerOptions(),
-            generator, history_path, {"name": "tiny <job>"},
+            generator, history_path, {"pipeline": "tiny <job>"},
         )
     )  # fmt: skip
 

@@ -85,7 +85,7 @@ def test_what_is_written_can_be_read_back(corpus, perfect, tmp_path):
     results, skipped = perfect
     inputs = ReportInputs(
         results, skipped, corpus.dataset, corpus.stores, OPTIONS, SamplerOptions(), Oracle(corpus),
-        history(tmp_path / "history.jsonl"), {"name": "tiny"},
+        history(tmp_path / "history.jsonl"), {"pipeline": "tiny"},
     )  # fmt: skip
     report = write_report(tmp_path / "report", inputs, {"made": "here"})
     assert report == EvaluationReport.load(report.path)
