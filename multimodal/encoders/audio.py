@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from multimodal.encoders.base import Encoder, EncoderOutput, pick_device
 from multimodal.encoders.ctc import ALPHABET, CTCHead, greedy_texts
-from multimodal.encoders.hub import is_local, require_reachable
+from multimodal.encoders.hub import is_local, no_progress_bars, require_reachable
 from multimodal.encoders.options import EncoderOptions
 from multimodal.encoders.text import average_neighbours
 from multimodal.encoders.towers import SAMPLING_RATE, TOWERS, SpeechTower, Wave
@@ -109,7 +109,7 @@ class AudioEncoder(Encoder):
         model = copy.deepcopy(self.tower.model).cpu()
         if all(torch.equal(tensor.half().float(), tensor) for tensor in model.state_dict().values()):
             model = model.half()
-        with new_folder(folder) as new:
+        with new_folder(folder) as new, no_progress_bars():
             model.save_pretrained(new)
             self.tower.extractor.save_pretrained(new)
             if self.head is not None:
@@ -147,7 +147,8 @@ def build_audio_encoder(options: EncoderOptions) -> AudioEncoder:
         model, extractor = _fresh(options.kind, options.model)
     elif is_local(options.weights):
         folder = Path(options.weights)
-        model, extractor = _load_folder(options.kind, folder)
+        with no_progress_bars():
+            model, extractor = _load_folder(options.kind, folder)
         head = _load_head(folder / CTC_HEAD, model.config.hidden_size)
     else:
         from_cache = require_reachable(options.weights, _SHIPPED)
