@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pydantic import TypeAdapter
 
 from multimodal.evaluation import EvaluationReport, evaluate
 from multimodal.evaluation.options import EvaluateOptions
@@ -27,7 +28,8 @@ def trained(corpus, tmp_path_factory):
 
 
 def test_a_real_checkpoint_is_evaluated_once(corpus, trained, tmp_path):
-    """All tasks are scored and shown with the training's curves; the same evaluation again does no work."""
+    """All tasks are scored and shown with the training's curves; the same evaluation again does no work, and
+    its record survives JSON, as the flow keeps it."""
     steps = []
     arguments = (trained.checkpoint, corpus.dataset, corpus.latents, OPTIONS, SAMPLER, tmp_path / "report")
     report = evaluate(*arguments, trained.history, lambda *step: steps.append(step), {"pipeline": "tiny"})
@@ -37,6 +39,7 @@ def test_a_real_checkpoint_is_evaluated_once(corpus, trained, tmp_path):
     written = report.html.stat().st_mtime_ns
     assert evaluate(*arguments, trained.history) == report == EvaluationReport.load(report.path)
     assert report.html.stat().st_mtime_ns == written
+    assert TypeAdapter(EvaluationReport).validate_json(TypeAdapter(EvaluationReport).dump_json(report)) == report
 
 
 def test_other_options_are_evaluated_anew(corpus, trained, tmp_path):
