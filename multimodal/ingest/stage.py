@@ -16,7 +16,8 @@ from multimodal.fingerprint import code_version, digest, file_digest, fingerprin
 from multimodal.ingest.drafts import Draft, Drafter
 from multimodal.ingest.media import read_media
 from multimodal.ingest.options import CheckOptions, IngestOptions
-from multimodal.ingest.readers import Reader, Row, open_reader
+from multimodal.ingest.reader import Reader, Row
+from multimodal.ingest.readers import open_reader
 from multimodal.ingest.splits import SplitAssigner
 from multimodal.sample import Content, Modality
 

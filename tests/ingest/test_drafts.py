@@ -5,7 +5,8 @@ import pytest
 from multimodal.errors import MediaError
 from multimodal.ingest.drafts import Drafter, normalise
 from multimodal.ingest.options import CheckOptions, SourceOptions
-from multimodal.ingest.readers import Row, open_reader
+from multimodal.ingest.reader import Row
+from multimodal.ingest.readers import open_reader
 from multimodal.ingest.reasons import Reason
 from multimodal.sample import Split, content_digest
 

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from multimodal.errors import ConfigError, SourceError
+from multimodal.ingest.folders import FolderReader
+from multimodal.ingest.manifests import CsvReader, JsonlReader, TsvReader
 from multimodal.ingest.options import SourceOptions
-from multimodal.ingest.readers import CsvReader, FolderReader, JsonlReader, TsvReader, open_reader
+from multimodal.ingest.readers import open_reader
 from multimodal.ingest.reasons import Reason
 
 

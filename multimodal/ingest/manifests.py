@@ -1,0 +1,182 @@
+"""Manifest files as sources: CSV, TSV and JSON lines, one row per sample."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, get_args
+
+from multimodal.errors import ConfigError, SourceError
+from multimodal.ingest.options import Column
+from multimodal.ingest.reader import Reader, Row, checked
+from multimodal.ingest.reasons import Reason
+from multimodal.sample import Modality, Task
+
+STANDARD_COLUMNS: tuple[Column, ...] = get_args(Column)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A record that could not be parsed."""
+
+    detail: str
+
+
+class ManifestReader(Reader):
+    """A file with one row per sample; a subclass per file format says how records are parsed."""
+
+    @property
+    def media_root(self) -> Path:
+        """`media_root` of the source, else the manifest's own folder."""
+        return self.source.media_root or self.source.path.parent
+
+    def check(self) -> None:
+        """All mapped columns, and those that the task cannot do without, must be there."""
+        found = self.columns()
+        mapped = {name: self.source.columns.get(name, name) for name in self._required()} | dict(self.source.columns)
+        for name, column in mapped.items():
+            if column not in found:
+                near = difflib.get_close_matches(column, found, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"map it with columns: {{{name}: <one of these>}}"
+                raise ConfigError(
+                    f"source '{self.source.name}': {self.source.path} has no column '{column}' for {name}; "
+                    f"its columns: {', '.join(found)}; {hint}"
+                )
+
+    def text_files(self) -> list[Path]:
+        """The manifest."""
+        return [self.source.path]
+
+    @abstractmethod
+    def columns(self) -> list[str]:
+        """Names of the manifest's columns.
+
+        Raises:
+            SourceError: the manifest is empty, or a name occurs twice.
+        """
+
+    @abstractmethod
+    def _records(self) -> Iterator[Mapping[str, Any] | Unreadable]: ...
+
+    def _required(self) -> list[Column]:
+        if self.source.task.modality is not Modality.TEXT:
+            return ["path", "text"]
+        if self.source.task is Task.INFILL:
+            return ["text"]
+        needed: list[Column] = ["input", "text"]
+        if self.source.task is Task.RESTYLE and not self.source.style:
+            needed.append("style")
+        return needed
+
+    def _all_rows(self) -> Iterator[Row]:
+        columns = self._standard_columns()
+        for number, record in enumerate(self._records(), start=1):
+            uri = f"{self.source.path.name}#{number}"
+            if isinstance(record, Unreadable):
+                yield Row(uri, {}, {}, Reason.INVALID_ROW, record.detail)
+            else:
+                yield checked(_row(uri, record, columns))
+
+    def _standard_columns(self) -> dict[str, str]:
+        """Standard name -> column; a column that is mapped to one name does not serve as another."""
+        mapped = dict(self.source.columns)
+        taken = set(mapped.values())
+        return {name: mapped.get(name, name) for name in STANDARD_COLUMNS if name in mapped or name not in taken}
+
+
+class DelimitedReader(ManifestReader):
+    """Lines of fields under a header line."""
+
+    delimiter = ","
+    quoting: int = csv.QUOTE_MINIMAL
+
+    def columns(self) -> list[str]:
+        """The first line."""
+        with self._open() as lines:
+            header = next(self._parse(lines), None)
+        if not isinstance(header, list):
+            raise SourceError(f"source '{self.source.name}': {self.source.path} is empty; expected a header line")
+        names = [name.strip() for name in header]
+        if len(set(names)) < len(names):
+            raise SourceError(f"source '{self.source.name}': {self.source.path} names a column twice: {names}")
+        return names
+
+    def _open(self) -> Any:
+        return self.source.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+    def _parse(self, lines: Iterator[str]) -> Iterator[list[str] | Unreadable]:
+        reader = csv.reader(lines, delimiter=self.delimiter, quoting=self.quoting)  # type: ignore[arg-type]
+        while True:
+            try:
+                fields = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield Unreadable(f"line {reader.line_num}: {error}")
+                continue
+            if fields:
+                yield fields
+
+    def _records(self) -> Iterator[Mapping[str, Any] | Unreadable]:
+        names = self.columns()
+        with self._open() as lines:
+            for fields in islice(self._parse(lines), 1, None):
+                if isinstance(fields, Unreadable):
+                    yield fields
+                elif len(fields) != len(names):
+                    yield Unreadable(f"{len(fields)} fields, the header has {len(names)}: {fields!r:.120}")
+                else:
+                    yield dict(zip(names, fields, strict=True))
+
+
+class CsvReader(DelimitedReader):
+    """Comma-separated, quoted as in RFC 4180."""
+
+
+class TsvReader(DelimitedReader):
+    """Tab-separated; a quotation mark is a character like any other, as in the TSV files of text corpora."""
+
+    delimiter = "\t"
+    quoting = csv.QUOTE_NONE
+
+
+class JsonlReader(ManifestReader):
+    """One JSON object per line; the columns are the keys of the first one."""
+
+    def columns(self) -> list[str]:
+        """Keys of the first object."""
+        first = next((record for record in self._records() if not isinstance(record, Unreadable)), None)
+        if first is None:
+            raise SourceError(f"source '{self.source.name}': {self.source.path} holds no JSON object")
+        return list(first)
+
+    def _records(self) -> Iterator[Mapping[str, Any] | Unreadable]:
+        with self.source.path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+            for line in lines:
+                if line.strip():
+                    yield _json_object(line)
+
+
+def _json_object(line: str) -> Mapping[str, Any] | Unreadable:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Unreadable(f"no JSON: {error}")
+    return record if isinstance(record, dict) else Unreadable(f"a JSON {type(record).__name__}, expected an object")
+
+
+def _row(uri: str, record: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
+    """Split a record into standard values and attributes."""
+    standard = {name: record[column] for name, column in columns.items() if record.get(column) is not None}
+    taken = set(columns.values())
+    attributes = {key: value for key, value in record.items() if key not in taken}
+    for name, value in standard.items():
+        if isinstance(value, dict | list):
+            return Row(uri, {}, {}, Reason.INVALID_ROW, f"{name} is a JSON {type(value).__name__}, expected text")
+    return Row(uri, {name: str(value) for name, value in standard.items()}, attributes)
