@@ -37,14 +37,14 @@ def constant_answer(train: Sequence[Item]) -> str:
     """The one text that, given for every train item, scores best by the task's first metric.
 
     Candidates are the empty text and the most frequent and most central train texts (of infill: the most frequent
-    fillings); they are judged on the first 200 train items by sample id.
+    fillings); they are judged on the first 200 train items by sample id, fillings on all.
     """
     task = train[0].task
     texts = [text for item in train for text in item.references][:_MOST_TEXTS]
     candidates = ["", *(text for text, _ in Counter(texts).most_common(_FREQUENT))]
     if task is not Task.INFILL:
         candidates += _central(texts)
-    judged = train[:_JUDGED_ON]
+    judged = train if task is Task.INFILL else train[:_JUDGED_ON]
     metric = TASK_METRICS[task][0]()
     sign = 1 if metric.higher_is_better else -1
     return max(dict.fromkeys(candidates), key=lambda text: sign * metric.score(judged, [text] * len(judged)).value)

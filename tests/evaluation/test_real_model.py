@@ -17,7 +17,7 @@ SAMPLER = SamplerOptions(num_steps=3)
 
 @pytest.fixture(scope="module")
 def trained(corpus, tmp_path_factory):
-    options = TrainOptions(steps=4, batch_size=16, eval_every=2, eval_samples=2, checkpoint_every=2, warmup_steps=1)
+    options = TrainOptions(steps=2, batch_size=8, eval_every=1, eval_samples=2, checkpoint_every=2, warmup_steps=1)
     job = TrainJob(
         TokenizerOptions(vocab_size=400, max_tokens=40),
         DecoderOptions(hidden_size=32, num_layers=1, num_heads=2),
