@@ -201,3 +201,7 @@ def _prefect(conf: Path, overrides: Sequence[str]) -> Iterator[None]:
         wait_for_server()
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if embedded else {}):
             yield
+
+
+if __name__ == "__main__":
+    main()

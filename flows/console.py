@@ -72,11 +72,10 @@ def show_scores(scores: tuple[TaskScore, ...]) -> None:
 
 
 def show_facts(facts: Mapping[str, str]) -> None:
-    """Names and values, aligned."""
-    grid = Table.grid(padding=(0, 2))
+    """Names and values, aligned; a value is never wrapped, so that commands and paths can be copied."""
+    width = max(len(name) for name in facts)
     for name, value in facts.items():
-        grid.add_row(Text(name, "bold"), Text(value))
-    console().print(grid, soft_wrap=True)
+        console().print(Text.assemble((f"{name:<{width}}  ", "bold"), value), soft_wrap=True)
 
 
 def show_intentions(intentions: Sequence[Intention]) -> None:

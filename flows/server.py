@@ -30,8 +30,10 @@ QUIET = {
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
 }
-"""No telemetry, which fails slowly where there is no network; what the user has set stays."""
+"""No telemetry, which fails slowly where there is no network, and no bars but ours; what the user has set stays."""
 
 
 def prepare_environment(workspace: Path, verbose: bool = False) -> None:
