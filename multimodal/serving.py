@@ -17,9 +17,16 @@ where `error` says what is wrong with that row and is "" otherwise: a bad row ne
 num_steps, temperature, guidance_scale, threshold and seed overrule the model's own sampler.
 
 The logged model carries its package (safetensors and JSON) and the source of this library as `code/`, so that a
-version goes on loading with the code that it was made with, and `mlflow models serve` and `build-docker` need nothing
-that is in no package index. Nothing in it is a pickle. A server of `mlflow models serve` reads no files of its
-machine for clients unless it is started with `MULTIMODAL_SERVE_PATHS=true`.
+version goes on loading with the code that it was made with, whether or not this library is installed (where it is
+imported already, the installed code is used). Nothing in it is a pickle. To serve a champion over REST (MLflow asks nobody for a
+password: keep it on loopback, or put a proxy before it):
+
+    MLFLOW_TRACKING_URI=sqlite:///workspace/mlflow.db mlflow models serve --env-manager local --port 5001 \\
+        --model-uri models:/sample@champion
+    curl 127.0.0.1:5001/invocations -H 'Content-Type: application/json' -d '{"dataframe_records":
+        [{"task": "denoise", "text": "a smal red circle"}], "params": {"num_steps": 4}}'
+
+Such a server reads no files of its machine for clients unless it is started with `MULTIMODAL_SERVE_PATHS=true`.
 """
 
 from __future__ import annotations
@@ -55,8 +62,8 @@ REQUIREMENTS = (
 """What prediction imports; the model names the versions installed when it was registered."""
 
 INPUT_COLUMNS = ("path", "bytes", "base64", "text", "style")
-IN_SERVER = "__pyfunc_model_path__"
-"""Set by MLflow in the processes of `mlflow models serve`."""
+IN_SERVER = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
+"""Set to true by MLflow in the processes of `mlflow models serve`."""
 
 
 class TextModel(PythonModel):
@@ -100,7 +107,8 @@ def signature(sampler: SamplerOptions) -> ModelSignature:
     """Columns and parameters of the model; the parameters' defaults are the model's own sampler."""
     inputs: list[Any] = [ColSpec(DataType.string, "task")]
     # Any: MLflow refuses the whole table where a column of strings holds no value, and of bytes where one cell is null.
-    inputs += [ColSpec(AnyType(), name, required=False) for name in INPUT_COLUMNS]
+    any_type: Any = AnyType
+    inputs += [ColSpec(any_type(), name, required=False) for name in INPUT_COLUMNS]
     params = [ParamSpec(name, _param_type(value), value) for name, value in sampler.model_dump().items()]
     return ModelSignature(
         Schema(inputs), Schema([ColSpec(kind, name) for name, kind in _OUTPUT.items()]), ParamSchema(params)
@@ -224,4 +232,8 @@ def _cells(prediction: Prediction) -> Sequence[Any]:
 
 
 def _paths_allowed() -> bool:
-    return IN_SERVER not in os.environ or os.environ.get("MULTIMODAL_SERVE_PATHS", "").lower() in ("1", "true")
+    return not _is_set(IN_SERVER) or _is_set("MULTIMODAL_SERVE_PATHS")
+
+
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() in ("1", "true")

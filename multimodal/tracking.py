@@ -81,8 +81,9 @@ def prepare_tracking(workspace: Path) -> str:
 
     Two processes that let MLflow create one SQLite file at once leave it half migrated for good, so exactly one does
     it, under a file lock, on a file that takes its name when it is complete. MLflow's telemetry is turned off unless
-    `MLFLOW_DISABLE_TELEMETRY` says otherwise.
+    `MLFLOW_DISABLE_TELEMETRY` says otherwise, and so is its printing of a link at the end of every run.
     """
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     if "MLFLOW_DISABLE_TELEMETRY" not in os.environ:
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         # Reads the variable again, for this process has imported mlflow already.
@@ -294,7 +295,7 @@ def open_run(
         name: shown in the dashboard.
     """
     client = tracking_client(workspace)
-    experiment_id = _experiment(client, experiment)
+    experiment_id = _experiment(client, experiment, workspace)
     run_id = _create_run(client, experiment_id, name, {STAGE: "pipeline", **(tags or {})})
     with _closing(PipelineRun(client, experiment_id, run_id)) as run:
         if params:
@@ -316,11 +317,11 @@ def _closing(run: RunT) -> Iterator[RunT]:
         run.close(status)
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
+def _experiment(client: MlflowClient, name: str, workspace: Path) -> str:
     found: Any = client.get_experiment_by_name(name)
     if found is None:
-        path = _sqlite_path(client.tracking_uri)
-        location = None if path is None else (path.resolve().parent / ARTIFACTS).as_uri()
+        server = client.tracking_uri.startswith("http")  # a server has its own place for artifacts
+        location = None if server else (workspace.resolve() / ARTIFACTS).as_uri()
         try:
             return str(client.create_experiment(name, artifact_location=location))
         except MlflowException as error:
