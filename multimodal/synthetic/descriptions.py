@@ -1,6 +1,6 @@
 """Descriptions of scenes in a closed grammar, written with varied wording and read back exactly.
 
-    caption    := [opening] clause {"and" clause} [background]   or   background [opening] clause ...
+    caption    := [opening] clause {"and" clause} background   or   background [opening] clause {"and" clause}
     clause     := object ["is"] where {"and" where}
     object     := article size colour shape
     where      := place | relation object
@@ -124,7 +124,8 @@ class CaptionCheck:
         objects: its shapes are the scene's, each as often.
         colours: its (colour, shape) pairs are the scene's.
         sizes: its (size, colour, shape) triples are the scene's.
-        relations: the caption is wholly understood, and all it says of places, relations and background holds.
+        relations: the caption is wholly understood: it gives each object a place or a relation, and the background;
+            and all of that holds.
     """
 
     objects: bool
@@ -182,25 +183,23 @@ class _Reading:
         self.holds = True
 
     def caption(self) -> bool:
-        """Whether all words are understood."""
-        self._background()
+        """Whether all words are understood, every object has its place or relation, and one background is stated."""
+        before = self._background()
         self._phrase(_OPENING_PHRASES)
-        while self._clause() and self._word("and"):
-            pass
-        self._background()
-        return self.at == len(self.words) and bool(self.named)
+        understood = self._clause()
+        while understood and self._word("and"):
+            understood = self._clause()
+        return understood and before != self._background() and self.at == len(self.words)
 
     def _clause(self) -> bool:
         subject = self._object()
         if subject is None:
             return False
         self._word("is")
-        while self._where(subject):
-            rest = self.at
-            if not (self._word("and") and self._ahead_is_where()):
-                self.at = rest
-                break
-        return True
+        understood = self._where(subject)
+        while understood and self._another_where():
+            understood = self._where(subject)
+        return understood
 
     def _where(self, subject: tuple[str, str, str]) -> bool:
         place = self._phrase(_PLACE_PHRASES)
@@ -216,11 +215,16 @@ class _Reading:
         self.holds &= first is not None and second is not None and _HOLDS[relation](first, second)
         return other is not None
 
-    def _ahead_is_where(self) -> bool:
+    def _another_where(self) -> bool:
+        """Step over an "and" that a place or relation follows; one that a clause follows is left where it is."""
         start = self.at
-        found = self._phrase(_PLACE_PHRASES) is not None or self._phrase(_RELATION_PHRASES) is not None
+        if self._word("and"):
+            inside = self.at
+            if self._phrase(_PLACE_PHRASES) is not None or self._phrase(_RELATION_PHRASES) is not None:
+                self.at = inside
+                return True
         self.at = start
-        return found
+        return False
 
     def _object(self) -> tuple[str, str, str] | None:
         words = self.words[self.at : self.at + 4]
@@ -236,9 +240,11 @@ class _Reading:
     def _find(self, named: tuple[str, str, str] | None) -> SceneObject | None:
         return next((thing for thing in self.scene.objects if named and thing.pair == named[1:]), None)
 
-    def _background(self) -> None:
+    def _background(self) -> bool:
+        """Whether a background is stated here."""
         background = self._phrase(_BACKGROUND_PHRASES)
         self.holds &= background in (None, self.scene.background)
+        return background is not None
 
     def _phrase(self, phrases: Sequence[tuple[tuple[str, ...], str]]) -> str | None:
         for words, meaning in phrases:
