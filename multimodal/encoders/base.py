@@ -35,7 +35,8 @@ class Encoder(ABC):
         modality: what it encodes.
         hidden_size: width of `hidden_states`.
         pooled_size: width of `pooled`.
-        fingerprint: SHA-256 over architecture, preprocessing and weights, 16 hex digits: same fingerprint, same latents.
+        fingerprint: SHA-256 over architecture, preprocessing and weights, 16 hex digits: the same means the same
+            latents.
     """
 
     modality: Modality
@@ -57,7 +58,7 @@ class Encoder(ABC):
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write architecture (JSON) and weights (safetensors), such that `build_encoder` with `weights=folder` loads them."""
+        """Write architecture (JSON) and weights (safetensors): what `build_encoder` loads as `weights`."""
 
 
 def pick_device(name: str) -> torch.device:

@@ -21,6 +21,8 @@ SAMPLING_RATE = 16_000
 """Hz that both families hear."""
 
 _WHISPER_STRIDE = 2
+_LENGTH_STEP = 32
+"""Batches are padded to a multiple of this many frames: CPU kernels are built and kept for every new shape."""
 _WHISPER_RANGE = 2.0
 """Whisper's log-mel features are cut this far below their maximum (8 decades, over 4)."""
 
@@ -91,7 +93,10 @@ class WhisperTower(SpeechTower):
             silent = [functional.pad(row.T, (0, self.window - len(row)), value=_silence(row)) for row in batch]
             states = self.model(torch.stack(silent)).last_hidden_state[:, : int(real.max())]
         else:
-            states = self._masked_states(pad_sequence(list(batch), batch_first=True), lengths, real)
+            features = pad_sequence(list(batch), batch_first=True)
+            longest = min(self.window, features.shape[1] + -features.shape[1] % _LENGTH_STEP)
+            features = functional.pad(features, (0, 0, 0, longest - features.shape[1]))
+            states = self._masked_states(features, lengths, real)[:, : int(real.max())]
         return states, _mask(real, states.shape[1])
 
     def _masked_states(self, features: Tensor, lengths: Tensor, real: Tensor) -> Tensor:

@@ -185,22 +185,28 @@ def _cloud(noise: np.random.Generator, side: int, grain: int) -> np.ndarray:
 
 def _grass(noise: np.random.Generator, side: int) -> np.ndarray:
     blades = noise.normal(0, 1, (side // 6, side, 1)).repeat(6, axis=0)
-    return _flat((78, 104, 52), side) + 11 * blades * np.array([0.8, 1.0, 0.6]) + 10 * _cloud(noise, side, 24)
+    pixels: np.ndarray = (
+        _flat((78, 104, 52), side) + 11 * blades * np.array([0.8, 1.0, 0.6]) + 10 * _cloud(noise, side, 24)
+    )
+    return pixels
 
 
 def _sand(noise: np.random.Generator, side: int) -> np.ndarray:
     ripples = np.sin(np.arange(side) / 3.5)[:, None, None] + _cloud(noise, side, 16)
-    return _flat((188, 166, 122), side) + 6 * ripples + noise.normal(0, 6, (side, side, 1))
+    pixels: np.ndarray = _flat((188, 166, 122), side) + 6 * ripples + noise.normal(0, 6, (side, side, 1))
+    return pixels
 
 
 def _sky(noise: np.random.Generator, side: int) -> np.ndarray:
     clouds = np.clip(_cloud(noise, side, 36) + 0.4 * _cloud(noise, side, 12), 0, 1)
-    return _flat((136, 176, 206), side) + 48 * clouds * np.array([1.0, 0.7, 0.4])
+    pixels: np.ndarray = _flat((136, 176, 206), side) + 48 * clouds * np.array([1.0, 0.7, 0.4])
+    return pixels
 
 
 def _night(noise: np.random.Generator, side: int) -> np.ndarray:
     stars = (noise.random((side, side, 1)) < 0.004) * noise.uniform(60, 150, (side, side, 1))
-    return _flat((24, 26, 46), side) + 8 * _cloud(noise, side, 36) + stars
+    pixels: np.ndarray = _flat((24, 26, 46), side) + 8 * _cloud(noise, side, 36) + stars
+    return pixels
 
 
 def _brick(noise: np.random.Generator, side: int) -> np.ndarray:
@@ -214,7 +220,8 @@ def _brick(noise: np.random.Generator, side: int) -> np.ndarray:
 
 
 def _grey(noise: np.random.Generator, side: int) -> np.ndarray:
-    return _flat((122, 122, 124), side) + 4 * _cloud(noise, side, 96)
+    pixels: np.ndarray = _flat((122, 122, 124), side) + 4 * _cloud(noise, side, 96)
+    return pixels
 
 
 _TEXTURES = {"grass": _grass, "sand": _sand, "sky": _sky, "night": _night, "brick": _brick, "grey": _grey}

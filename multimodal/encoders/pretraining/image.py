@@ -1,0 +1,249 @@
+"""The image tower from scratch, by open_clip's contrastive loss against its text tower.
+
+Whole pictures are matched with their captions (CLIP, Radford et al., 2021). A pooled vector alone would leave little
+in the *positions* that a decoder reads, so two more losses may act on them: where the data says which region shows
+what, regions are matched with phrases (RegionCLIP, Zhong et al., 2022); and a throwaway decoder may have to write
+the caption from them (CoCa, Yu et al., 2022).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from multimodal.encoders.image import ImageEncoder, build_image_encoder, deepest_map
+from multimodal.encoders.options import EncoderOptions
+
+Progress = Callable[[int, int], None]
+Log = Callable[[int, Mapping[str, float]], None]
+
+_LOG_EVERY = 25
+
+
+@dataclass(frozen=True, slots=True)
+class PictureBatch:
+    """Pictures with captions and, where known, what their regions show.
+
+    Args:
+        pixels: float32 [batch, 3, height, width], normalised.
+        captions: one per picture.
+        regions: float32 [regions, batch * positions]: each row averages the positions of one region; None: unknown.
+        phrases: what each region shows.
+    """
+
+    pixels: Tensor
+    captions: tuple[str, ...]
+    regions: Tensor | None = None
+    phrases: tuple[str, ...] = field(default=())
+
+
+class Pictures(Protocol):
+    """Endless training batches, a pure function of the step."""
+
+    def batch(self, step: int, size: int) -> PictureBatch:
+        """The batch of one step."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePretraining:
+    """What came out of pretraining."""
+
+    encoder: ImageEncoder
+    steps: int
+    minutes: float
+
+
+class _Trainee(nn.Module):
+    """Image and text tower with the heads that training needs and nobody keeps."""
+
+    def __init__(self, model: Any, channels: int, embed: int, captioning: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.region_head = nn.Linear(channels, embed)
+        self.region_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.captioner = _Captioner(channels, model.vocab_size) if captioning else None
+
+
+class _Captioner(nn.Module):
+    """A small causal decoder over the words of a batch's captions; its vocabulary is the text tower's."""
+
+    def __init__(self, channels: int, vocab_size: int, size: int = 128, layers: int = 2) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, size)
+        self.position = nn.Parameter(torch.randn(96, size) * 0.02)
+        self.grid = nn.Parameter(torch.randn(512, size) * 0.02)
+        self.project = nn.Linear(channels, size)
+        block = nn.TransformerDecoderLayer(size, 4, 4 * size, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.decoder = nn.TransformerDecoder(block, layers)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+
+    def forward(self, states: Tensor, ids: Tensor) -> Tensor:
+        """Cross-entropy of each next token; ids: int64 [batch, length], 0 is padding."""
+        before, after = ids[:, :-1], ids[:, 1:]
+        memory = self.project(states) + self.grid[: states.shape[1]]
+        causal = nn.Transformer.generate_square_subsequent_mask(before.shape[1])
+        x = self.embedding(before) + self.position[: before.shape[1]]
+        x = self.decoder(x, memory, tgt_mask=causal.to(x), tgt_is_causal=True)
+        # Only ids of the batch can be right or are worth telling apart: 49,408 columns would cost more than all else.
+        known, targets = torch.unique(after, return_inverse=True)
+        logits = functional.linear(x, self.embedding.weight[known])
+        weights = (after != 0).float()
+        losses = functional.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
+        return (losses * weights).sum() / weights.sum()
+
+
+def pretrain_image(
+    options: EncoderOptions, pictures: Pictures, progress: Progress | None = None, log: Log | None = None,
+    checkpoint: Callable[[ImageEncoder], None] | None = None,
+) -> ImagePretraining:  # fmt: skip
+    """Train image and text tower from scratch until steps or minutes run out.
+
+    Args:
+        options: architecture, and how to train.
+        pictures: where batches come from.
+        progress: receives (done, total), in steps or, where minutes bind, in the share that they allow.
+        log: receives (step, metrics).
+        checkpoint: receives an encoder of the weights so far, every 500 steps.
+    """
+    how = options.pretrain
+    fresh = build_image_encoder(options)
+    trainee = _Trainee(fresh.model, fresh.hidden_size, fresh.pooled_size, how.captioning_weight > 0)
+    trainee.requires_grad_(True).train()
+    trainee.model.visual.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(
+        _groups(trainee, how.weight_decay), lr=how.learning_rate, betas=(0.9, 0.98), fused=True
+    )
+    started, step, done = time.monotonic(), 0, 0.0
+    while done < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = how.learning_rate * _schedule(step, done, how.warmup_steps)
+        losses = _losses(trainee, pictures.batch(step, how.batch_size), how.captioning_weight)
+        optimizer.zero_grad()
+        torch.autograd.backward(sum(losses.values(), torch.zeros(())))
+        nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            trainee.model.logit_scale.clamp_(0, math.log(100))
+        step += 1
+        minutes = (time.monotonic() - started) / 60
+        done = max(step / how.steps, minutes / how.max_minutes if how.max_minutes else 0.0)
+        if progress:
+            progress(round(done * how.steps), how.steps)
+        if log and (step % _LOG_EVERY == 0 or done >= 1):
+            log(step, {"minutes": minutes, **{name: value.item() for name, value in losses.items()}})
+        if checkpoint and step % 500 == 0:
+            checkpoint(_frozen(fresh, options))
+    return ImagePretraining(_frozen(fresh, options), step, minutes)
+
+
+def _losses(trainee: _Trainee, batch: PictureBatch, captioning_weight: float) -> dict[str, Tensor]:
+    import open_clip
+
+    model = trainee.model
+    ids = open_clip.tokenizer.tokenize(list(batch.captions), context_length=model.context_length)
+    ids = ids[:, : int((ids != 0).sum(1).max())]  # shorter texts cost less
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model.visual.forward_intermediates(batch.pixels.to(memory_format=torch.channels_last))
+        states = deepest_map(output["image_intermediates"]).flatten(2).transpose(1, 2)
+        pooled = functional.normalize(output["image_features"].float(), dim=-1)
+        text = functional.normalize(_encode_text(model, ids).float(), dim=-1)
+        losses = {"contrastive": open_clip.ClipLoss()(pooled, text, model.logit_scale.exp())}
+        if batch.regions is not None:
+            losses["regions"] = _region_loss(trainee, states, batch)
+        if trainee.captioner is not None:
+            losses["captions"] = captioning_weight * trainee.captioner(states.float(), ids)
+    return losses
+
+
+def _region_loss(trainee: _Trainee, states: Tensor, batch: PictureBatch) -> Tensor:
+    """Cross-entropy of each region's own phrase among all phrases of the batch."""
+    import open_clip
+
+    assert batch.regions is not None
+    phrases = sorted(set(batch.phrases))
+    ids = open_clip.tokenizer.tokenize(phrases, context_length=trainee.model.context_length)
+    text = functional.normalize(_encode_text(trainee.model, ids[:, : int((ids != 0).sum(1).max())]).float(), dim=-1)
+    pooled = batch.regions @ trainee.region_head(states).float().flatten(0, 1)
+    logits = trainee.region_scale.exp().clamp(max=100) * functional.normalize(pooled, dim=-1) @ text.T
+    index = {phrase: row for row, phrase in enumerate(phrases)}
+    return functional.cross_entropy(logits, torch.tensor([index[phrase] for phrase in batch.phrases]))
+
+
+def _encode_text(model: Any, ids: Tensor) -> Tensor:
+    """`encode_text` for texts shorter than the tower's context: padding behind the end changes nothing, since the
+    tower is causal and reads its text at the end token."""
+    length = ids.shape[1]
+    x = model.token_embedding(ids) + model.positional_embedding[:length]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    ends: Tensor = x[torch.arange(len(ids)), ids.argmax(-1)] @ model.text_projection
+    return ends
+
+
+def _frozen(encoder: ImageEncoder, options: EncoderOptions) -> ImageEncoder:
+    """A copy of the tower as it is now, its weights rounded to the float16 in which they are shipped."""
+    copy = build_image_encoder(options)
+    state = {
+        name: tensor.half().to(tensor.dtype) if tensor.is_floating_point() else tensor
+        for name, tensor in encoder.model.state_dict().items()
+    }
+    copy.model.load_state_dict(state)
+    return ImageEncoder(copy.model, copy.config, copy._preprocess, copy.device)
+
+
+def _groups(trainee: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    parameters = list(trainee.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def _schedule(step: int, done: float, warmup: int) -> float:
+    return min(1.0, (step + 1) / max(1, warmup)) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+class CaptionedPictures:
+    """Training batches from a dataset's pictures: random crops and mirror images, a random caption of each.
+
+    Args:
+        pictures: decoded and resized pictures, uint8 [n, 3, height, width].
+        captions: of each picture, at least one.
+        mean, std: of the model's normalisation.
+        seed: with the step, all that a batch depends on.
+    """
+
+    def __init__(
+        self,
+        pictures: Tensor,
+        captions: Sequence[Sequence[str]],
+        mean: Sequence[float],
+        std: Sequence[float],
+        seed: int,
+    ) -> None:
+        self.pictures, self.captions, self.seed = pictures, captions, seed
+        self.mean, self.std = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
+
+    def batch(self, step: int, size: int) -> PictureBatch:
+        """Pictures drawn without replacement."""
+        rng = random.Random(f"{self.seed}/{step}")
+        chosen = rng.sample(range(len(self.pictures)), min(size, len(self.pictures)))
+        pixels = torch.stack([self._augmented(self.pictures[index].float() / 255, rng) for index in chosen])
+        return PictureBatch(
+            (pixels - self.mean) / self.std, tuple(rng.choice(self.captions[index]) for index in chosen)
+        )
+
+    def _augmented(self, picture: Tensor, rng: random.Random, least: float = 0.7) -> Tensor:
+        height, width = picture.shape[-2:]
+        side = [round(length * rng.uniform(least, 1.0)) for length in (height, width)]
+        top, left = rng.randint(0, height - side[0]), rng.randint(0, width - side[1])
+        crop = picture[:, top : top + side[0], left : left + side[1]]
+        crop = functional.interpolate(crop[None], (height, width), mode="bilinear", antialias=True)[0]
+        return crop.flip(-1) if rng.random() < 0.5 else crop
