@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,16 +82,21 @@ def _short(value: Any) -> str:
 def write_file(path: Path, data: bytes) -> None:
     """Write a file so that it is either wholly there or not at all: temporary name, fsync, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = _sibling(path)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def _sibling(path: Path) -> Path:
+    """A hidden name beside `path` that nothing else uses; made with the user's own permissions, unlike `tempfile`'s."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -102,8 +107,8 @@ def write_json(path: Path, value: Any) -> None:
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """A temporary sibling of `folder` that takes its place when the block ends well and vanishes when it does not."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    temporary = _sibling(folder)
+    temporary.mkdir(parents=True)
     try:
         yield temporary
         if folder.exists():
