@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,19 +21,20 @@ def is_local(weights: str) -> bool:
     return Path(weights).exists() or weights.startswith((".", "/", "~")) or weights.count("/") > 1
 
 
-def require_reachable(name: str, shipped: str) -> bool:
+def require_reachable(name: str, shipped: str, files: Sequence[str] = ("config.json",)) -> bool:
     """Check that a hub model is cached or can be downloaded; True where the cache must serve it.
 
     Args:
         name: hub id.
         shipped: folder of the encoder that ships with the project, for the message.
+        files: any of these in the cache means that the model is there.
 
     Raises:
         EncoderError: it is not cached, and the hub is switched off or does not answer within 2 s.
     """
     from huggingface_hub import constants, try_to_load_from_cache
 
-    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+    if any(isinstance(try_to_load_from_cache(name, file), str) for file in files):
         return True
     if constants.HF_HUB_OFFLINE or not _answers(constants.ENDPOINT):
         raise EncoderError(

@@ -30,6 +30,9 @@ positions is taken, for published towers their last one."""
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 """open_clip's own layout of a local folder."""
 
+OPEN_CLIP_FILES = (WEIGHTS, "open_clip_pytorch_model.bin")
+"""What the hub's cache holds of a model that open_clip has loaded before."""
+
 
 class ImageEncoder(Encoder):
     """A frozen open_clip model.
@@ -154,6 +157,9 @@ def build_image_encoder(options: EncoderOptions) -> ImageEncoder:
     else:
         config = _architecture(options.model)
         model, preprocess = _create_pretrained(str(options.model), options.weights)
+        config["preprocess_cfg"] = {
+            key: value for key, value in model.visual.preprocess_cfg.items() if key not in ("size", "mode")
+        }
     return ImageEncoder(model, config, preprocess, pick_device(options.device))
 
 
@@ -206,7 +212,8 @@ def _create_pretrained(name: str, tag: str) -> tuple[Any, Any]:
     if not source:
         known = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
         raise EncoderError(f"'{name}' has no pretrained weights '{tag}'; it has: {known}")
-    require_reachable(str(source.get("hf_hub", "")).rstrip("/") or name, shipped="data/encoders/image")
+    require_reachable(str(source.get("hf_hub", "")).rstrip("/") or name, "data/encoders/image", OPEN_CLIP_FILES)
+    # weights_only, open_clip's default: old tags that were published as pickles cannot run code either.
     model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=tag)
     return model, preprocess
 
