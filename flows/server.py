@@ -21,7 +21,7 @@ from urllib.request import urlopen
 
 from multimodal.errors import MultimodalError
 
-START_SECONDS = 120
+START_SECONDS = 180
 STOP_SECONDS = 10
 DASHBOARD = "http://127.0.0.1:4200"
 
