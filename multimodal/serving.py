@@ -18,8 +18,8 @@ num_steps, temperature, guidance_scale, threshold and seed overrule the model's 
 
 The logged model carries its package (safetensors and JSON) and the source of this library as `code/`, so that a
 version goes on loading with the code that it was made with, whether or not this library is installed (where it is
-imported already, the installed code is used). Nothing in it is a pickle. To serve a champion over REST (MLflow asks nobody for a
-password: keep it on loopback, or put a proxy before it):
+imported already, the installed code is used). Nothing in it is a pickle. To serve a champion over REST (MLflow asks
+nobody for a password: keep it on loopback, or put a proxy before it):
 
     MLFLOW_TRACKING_URI=sqlite:///workspace/mlflow.db mlflow models serve --env-manager local --port 5001 \\
         --model-uri models:/sample@champion

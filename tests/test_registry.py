@@ -149,7 +149,7 @@ def test_a_fresh_process_loads_the_champion_without_this_project(workspace, made
     environment.pop("PYTHONPATH", None)
     command = [sys.executable, "-c", FRESH, tracking_uri(workspace), str(image)]
     done = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stderr
     answers, source = json.loads(done.stdout.splitlines()[-1])

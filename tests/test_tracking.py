@@ -63,7 +63,7 @@ def test_two_processes_that_start_at_once_make_one_sound_database(tmp_path):
         subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
         for command in commands
     ]
-    outputs = [twin.communicate(timeout=120)[1] for twin in twins]
+    outputs = [twin.communicate(timeout=400)[1] for twin in twins]
     assert [twin.returncode for twin in twins] == [0, 0], outputs
     client = MlflowClient(f"sqlite:///{tmp_path}/workspace/mlflow.db")
     (experiment,) = client.search_experiments(filter_string="name = 'twins'")
