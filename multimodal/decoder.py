@@ -97,7 +97,7 @@ class ConditionInput:
 
 
 class RMSNorm(nn.RMSNorm):
-    """Root-mean-square norm in the dtype of its input: a float32 weight on bf16 input misses the fused kernel."""
+    """Root-mean-square norm in the dtype of its input, so that bf16 stays bf16 under autocast."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., size] -> [..., size]."""

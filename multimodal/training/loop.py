@@ -110,22 +110,24 @@ class Trainer:
         torch.manual_seed(self.seed * 1_000_003 + step)  # dropout: so that a resumed step draws what it would have
         rate = self._set_learning_rate(step)
         losses: dict[str, float] = {}
-        weights = {task: self.options.tasks[task] for task in self.batches}
+        shares = {task: self.options.tasks[task] for task in self.batches}
+        total = torch.zeros((), device=self.accelerator.device)
+        # One autocast and one backward for all tasks: weights are cast once, not once per task.
         with _fast_attention(self.accelerator.device):
-            for task, weight in weights.items():
-                share = weight / sum(weights.values())
-                batch = self.batches[task].batch(step, max(1, round(self.options.batch_size * share)))
-                with self.accelerator.autocast():
+            with self.accelerator.autocast():
+                for task, weight in shares.items():
+                    share = weight / sum(shares.values())
+                    batch = self.batches[task].batch(step, max(1, round(self.options.batch_size * share)))
                     loss: Tensor = self.objective(batch, generator).mean
-                self.accelerator.backward(loss * share)
-                losses[f"train/loss/{task}"] = loss.item()
+                    losses[f"train/loss/{task}"] = loss.item()
+                    total = total + loss * share
+            self.accelerator.backward(total)
         norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.options.gradient_clip)
         if math.isfinite(float(norm)):  # a step with a broken gradient would spoil every weight
             self.optimizer.step()
             self._average(step)
         self.optimizer.zero_grad()
-        total = sum(losses.values()) / len(losses)
-        return {"train/loss": total, **losses, "train/gradient_norm": float(norm), "train/learning_rate": rate}
+        return {"train/loss": total.item(), **losses, "train/gradient_norm": float(norm), "train/learning_rate": rate}
 
     def _due(self, every: int) -> bool:
         return self.at.step % every == 0 or self._share_done() >= 1
