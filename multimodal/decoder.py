@@ -96,12 +96,18 @@ class ConditionInput:
     dropped: Tensor | None = field(default=None)
 
 
-class RMSNorm(nn.RMSNorm):
-    """Root-mean-square norm in the dtype of its input, so that bf16 stays bf16 under autocast."""
+class Norm(nn.LayerNorm):
+    """Layer norm without bias, in the dtype of its input, so that bf16 stays bf16 under autocast.
+
+    Not RMSNorm: on a CPU that runs as a dozen small kernels and layer norm as one, a fifth of a training step.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., size] -> [..., size]."""
-        return functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+        return functional.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), eps=self.eps)
 
 
 class LatentAdapter(nn.Module):
@@ -133,7 +139,7 @@ class ConditionEmbedder(nn.Module):
         self.adapters = nn.ModuleDict(
             {name: LatentAdapter(size, config.hidden_size) for name, size in sorted(config.latent_sizes.items())}
         )
-        self.norm = RMSNorm(config.hidden_size)
+        self.norm = Norm(config.hidden_size)
 
     def forward(self, condition: ConditionInput) -> tuple[Tensor, Tensor]:
         """Condition tokens [batch, 3 + latents, hidden] and their mask [batch, 3 + latents]."""
@@ -165,7 +171,7 @@ class Attention(nn.Module):
         self.query = nn.Linear(hidden_size, hidden_size, bias=False)
         self.key_value = nn.Linear(hidden_size, 2 * hidden_size, bias=False)
         self.output = nn.Linear(hidden_size, hidden_size, bias=False)
-        self.query_norm, self.key_norm = RMSNorm(head_size), RMSNorm(head_size)
+        self.query_norm, self.key_norm = Norm(head_size), Norm(head_size)
 
     def keys_values(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values, each [batch, heads, length, head_size]."""
@@ -212,7 +218,7 @@ class DecoderBlock(nn.Module):
         self.self_attention = Attention(config.hidden_size, config.num_heads)
         self.cross_attention = Attention(config.hidden_size, config.num_heads)
         self.feed_forward = SwiGLU(config.hidden_size)
-        self.self_norm, self.cross_norm, self.feed_forward_norm = (RMSNorm(config.hidden_size) for _ in range(3))
+        self.self_norm, self.cross_norm, self.feed_forward_norm = (Norm(config.hidden_size) for _ in range(3))
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
@@ -245,7 +251,7 @@ class CrossAttentionDecoder(nn.Module):
         self.position = nn.Embedding(config.max_tokens, config.hidden_size)
         self.condition_embedder = ConditionEmbedder(config)
         self.blocks = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_layers))
-        self.norm = RMSNorm(config.hidden_size)
+        self.norm = Norm(config.hidden_size)
         self.apply(_initialise)
         for block in self.blocks:
             assert isinstance(block, DecoderBlock)
