@@ -49,22 +49,28 @@ def test_environment_names_the_tracking_server(workspace, monkeypatch):
     assert "127.0.0.1:5000" in ui_command(workspace)
 
 
+TWINS = """
+import os, sys, pathlib
+from multimodal.tracking import open_run
+twins = []
+for _ in range(2):
+    twins.append(os.fork())
+    if twins[-1] == 0:
+        with open_run(pathlib.Path(sys.argv[1]), "twins") as run:
+            run.log_metrics({"train/loss": 1.0})
+        os._exit(0)
+sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in twins))
+"""
+
+
 def test_two_processes_that_start_at_once_make_one_sound_database(tmp_path):
-    """Two processes that open a run in the same empty workspace both succeed."""
-    code = (
-        "import sys, pathlib\n"
-        "from multimodal.tracking import open_run\n"
-        "with open_run(pathlib.Path(sys.argv[1]), 'twins') as run:\n"
-        "    run.log_metrics({'train/loss': 1.0})\n"
-    )
+    """Two processes that open a run in the same empty workspace at the same moment both succeed."""
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    commands = [[sys.executable, "-c", code, str(tmp_path / "workspace")]] * 2
-    twins = [
-        subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-        for command in commands
-    ]
-    outputs = [twin.communicate(timeout=400)[1] for twin in twins]
-    assert [twin.returncode for twin in twins] == [0, 0], outputs
+    command = [sys.executable, "-c", TWINS, str(tmp_path / "workspace")]
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stderr
     client = MlflowClient(f"sqlite:///{tmp_path}/workspace/mlflow.db")
     (experiment,) = client.search_experiments(filter_string="name = 'twins'")
     assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FINISHED"] * 2
