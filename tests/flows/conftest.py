@@ -52,7 +52,7 @@ def smoke(prefect_server, tmp_path_factory):
 def command(prefect_server):
     """Runs the command line in a process of its own, on the session's Prefect server."""
 
-    def run(*arguments, env=None, timeout=120):
+    def run(*arguments, env=None, timeout=300):
         return subprocess.run(
             [sys.executable, "-m", "flows.cli", *map(str, arguments)],
             cwd=ROOT,

@@ -32,7 +32,7 @@ class Server:
         """Run a `prefect` command to its end, in the project's folder."""
         command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
         result = subprocess.run(
-            command, cwd=ROOT, env=self.env, check=False, capture_output=True, text=True, timeout=120
+            command, cwd=ROOT, env=self.env, check=False, capture_output=True, text=True, timeout=300
         )
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
@@ -77,7 +77,7 @@ def server(tmp_path_factory):
     server = Server(home)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(server.port)]
     with running(command, server.env, home / "server.log"):
-        wait_until(server.answers, 120)
+        wait_until(server.answers, 300)
         yield server
 
 
@@ -104,7 +104,7 @@ def test_a_worker_runs_the_deployed_pipeline_and_its_artifacts_are_found(server,
         states = ("COMPLETED", "FAILED", "CRASHED")
         by_id = {"flow_runs": {"id": {"any_": [run["id"]]}}}
         ended = wait_until(
-            lambda: [item for item in server.post("flow_runs/filter", by_id) if item["state_type"] in states], 150
+            lambda: [item for item in server.post("flow_runs/filter", by_id) if item["state_type"] in states], 400
         )
     assert ended[0]["state_type"] == "COMPLETED", (tmp_path / "worker.log").read_text()[-3000:]
     artifacts = {artifact["key"]: artifact for artifact in server.post("artifacts/filter", {})}
@@ -118,6 +118,6 @@ def test_schedule_serves_the_pipeline_from_one_process(server, smoke, tmp_path):
     command = [sys.executable, "-m", "flows.cli", "schedule", SMOKE, *smoke.overrides, "--cron", "30 1 * * *"]
     by_name = {"deployments": {"name": {"any_": ["smoke"]}}}
     with running(command, server.env, tmp_path / "schedule.log"):
-        deployment = wait_until(lambda: server.post("deployments/filter", by_name), 90)[0]
+        deployment = wait_until(lambda: server.post("deployments/filter", by_name), 300)[0]
         assert deployment["schedules"][0]["schedule"]["cron"] == "30 1 * * *"
         assert deployment["parameters"] == {"config_path": SMOKE, "overrides": smoke.overrides}

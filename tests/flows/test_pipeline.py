@@ -135,7 +135,7 @@ def test_a_killed_run_is_closed_as_killed_at_the_next_start(smoke, command, pref
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             runs = pipeline_runs(smoke.workspace)
             if len(runs) > known and "train" in stage_runs(smoke.workspace, runs[-1]):
