@@ -66,18 +66,20 @@ def plan(config: PipelineConfig, dataset: DatasetInfo) -> StagePlan:
 def pretrain_tower(
     config: PipelineConfig, info: DatasetInfo, modality: Modality, output: Path, reporter: StageReporter
 ) -> Path:
-    """Train one tower and save it; a tower that is there already is left alone."""
+    """Train one tower and save it; one that an interrupted run of the same plan has finished is left alone."""
+    if any(output.glob("*.safetensors")):
+        return output
     from multimodal.encoders.pretraining import pretrain_on_dataset
 
     reporter.say(f"{modality} tower")
     options = config.encode.of(modality)
     assert options is not None
     return pretrain_on_dataset(
-        options, modality, Dataset(info.path), output, progress=reporter.progress, log=_named(reporter, modality)
+        options, modality, Dataset(info.path), output, progress=reporter.progress, log=_NamedLog(reporter, modality)
     )
 
 
-class _named:
+class _NamedLog:
     """A log whose metrics carry the tower's name."""
 
     def __init__(self, reporter: StageReporter, modality: Modality) -> None:
