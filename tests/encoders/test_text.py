@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from multimodal.encoders.options import EncoderOptions, PretrainOptions
-from multimodal.encoders.pretraining.text import BLANK, edit_targets, pretrain_text, score_denoising
+from multimodal.encoders.pretraining.text import BLANK, dataset_pairs, edit_targets, pretrain_text, score_denoising
 from multimodal.encoders.text import average_neighbours, build_text_encoder
 from multimodal.errors import EncoderError, MediaError
+from multimodal.sample import Modality, Sample, Split, Task
 from multimodal.synthetic.noise import add_noise
 
 TEXTS = ("a red star", "turn off the lamp in the kitchen please", "naïve café")
@@ -121,14 +122,35 @@ def test_edit_targets_rebuild_the_clean_text():
         assert bytes(code for code in classes if code != BLANK).decode() == clean
 
 
+def sample_of(task: Task, text: str, given: str = "") -> Sample:
+    return Sample("id", "content", Modality.TEXT, task, Split.TRAIN, "group", "source", "uri", text, given)
+
+
+def test_pairs_of_a_dataset_are_its_own_and_noisy_ones():
+    """Noisy -> clean rows are drawn as they are; every clean text also comes with fresh noise; long texts do not."""
+    natural = sample_of(Task.DENOISE, "which one", "which no wow which one")
+    draw = dataset_pairs([natural, sample_of(Task.RESTYLE, "hello", "hi there"), sample_of(Task.CAPTION, "dog " * 99)])
+    rng = random.Random(0)
+    pairs = {draw(rng) for _ in range(200)}
+    assert (natural.input, natural.text) in pairs
+    assert {clean for _, clean in pairs} == {"which one", "hello", "hi there"}
+    assert any(noisy not in (clean, natural.input) for noisy, clean in pairs)
+
+
+def test_a_dataset_without_letters_cannot_be_learnt_from():
+    """No usable text is an error that says what to do."""
+    with pytest.raises(EncoderError, match="set `weights`"):
+        dataset_pairs([sample_of(Task.CAPTION, "12 34")])
+
+
 def test_pretraining_learns_to_copy(architecture):
-    """A few steps on three sentences bring the edit head's error rate down, and leave weights that float16 holds."""
+    """A few steps on three texts make their noisy versions readable, and leave weights that float16 holds."""
 
     def source(rng: random.Random) -> tuple[str, str]:
         clean = rng.choice(("red star", "blue ring", "lamp on"))
         return add_noise(clean, rng, 0.05), clean
 
-    options = PretrainOptions(steps=150, batch_size=16, learning_rate=1e-2, warmup_steps=10)
+    options = PretrainOptions(steps=160, batch_size=16, learning_rate=3e-3, warmup_steps=10)
     logged: list[int] = []
     trained = pretrain_text(
         EncoderOptions(kind="bytes", model=str(architecture), pretrain=options),
@@ -136,6 +158,6 @@ def test_pretraining_learns_to_copy(architecture):
         log=lambda step, values: logged.append(step),
     )
     score = score_denoising(trained, source, count=100, seed=1)
-    assert logged == [100] and trained.steps == 150
+    assert logged == [100] and trained.steps == 160
     assert score.after < score.before
     assert all(torch.equal(tensor, tensor.half().float()) for tensor in trained.encoder.model.state_dict().values())

@@ -1,9 +1,9 @@
 """The text tower from scratch, by denoising: noisy bytes go in, and the states must give back the clean text twice.
 
 A linear layer reads from each byte's state the clean bytes that belong there (none, one or two, aligned by edit
-distance), so that a state holds its corrected letters. A small throwaway decoder reads the whole clean text from an
-all-mask canvas by cross-attention, as the pipeline's decoder will, so that a state also says which words these letters
-make. Both heads are thrown away; the edit head is used once more, to score.
+distance), so that a state holds its letters. A small decoder reads the whole clean text from an all-mask canvas by
+cross-attention, as the pipeline's decoder will, so that the states also say which words these letters were meant to
+make. Both heads are thrown away; the decoder is used once more, to score.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ BLANK = 256
 _SORTED_BATCHES = 8
 _VOCABULARY_TEXTS = 4000
 _CANVAS = 40
+_RESTORED_AT_ONCE = 64
 _LOG_EVERY = 100
 _MAX_CHARS = 256
 _NATURAL_SHARE = 0.5
@@ -54,7 +55,7 @@ class DenoisingScore:
 
     Args:
         before: of the noisy text as it is.
-        after: of the text that the edit head reads from the states.
+        after: of the text that the throwaway decoder reads from the states, in a single step.
         exact: share of texts that come back wholly clean.
         count: texts.
     """
@@ -108,10 +109,11 @@ class EditHead(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class TextPretraining:
-    """What came out: the encoder and how well its states give back clean text."""
+    """What came out: the encoder, and the throwaway decoder that `restore` reads its states with."""
 
     encoder: TextEncoder
-    edit_head: EditHead
+    decoder: CrossAttentionDecoder
+    tokenizer: TextTokenizer
     steps: int
     minutes: float
 
@@ -132,13 +134,20 @@ class _Trainee(nn.Module):
         states = self.tower(input_ids=ids, attention_mask=mask).last_hidden_state
         edit_logits = self.edit_head(states).float()
         states, mask = average_neighbours(states, mask, self.downsample)
-        task, style = torch.zeros(len(ids), dtype=torch.long), torch.full((len(ids),), -1)
-        condition = self.decoder.condition(ConditionInput(task, style, "text", states, mask))
-        logits = self.decoder(torch.full_like(tokens, TextTokenizer.mask_token_id), condition).float()
+        logits = _read_in_one_step(self.decoder, states, mask, tokens.shape[1]).float()
         return {
             "edit_loss": functional.cross_entropy(edit_logits.flatten(0, 2), edits.flatten()),
             "word_loss": functional.cross_entropy(logits.flatten(0, 1), tokens.flatten()),
         }
+
+
+def _read_in_one_step(decoder: CrossAttentionDecoder, states: Tensor, mask: Tensor, length: int) -> Tensor:
+    """Logits [b, length, vocab] of an all-mask canvas, given states [b, n, d] and their mask [b, n]."""
+    task = torch.zeros(len(states), dtype=torch.long, device=states.device)
+    condition = decoder.condition(ConditionInput(task, torch.full_like(task, -1), "text", states, mask))
+    canvas = task.new_full((len(states), length), TextTokenizer.mask_token_id)
+    logits: Tensor = decoder(canvas, condition)
+    return logits
 
 
 def pretrain_text(
@@ -166,7 +175,7 @@ def pretrain_text(
         parameter.data = parameter.data.half().float()  # so that saving in float16 loses nothing
     minutes = (time.monotonic() - started) / 60
     encoder = TextEncoder(tower, options.downsample, encoder.device)
-    return TextPretraining(encoder, trainee.edit_head.eval().cpu(), steps, minutes)
+    return TextPretraining(encoder, trainee.decoder.eval().cpu(), tokenizer, steps, minutes)
 
 
 def _train(
@@ -256,14 +265,19 @@ def edit_targets(noisy: bytes, clean: bytes) -> list[list[int]]:
 
 @torch.inference_mode()
 def restore(trained: TextPretraining, texts: Sequence[str]) -> list[str]:
-    """The clean texts that the edit head reads from the states of noisy ones."""
+    """The clean texts that the throwaway decoder reads from the states of noisy ones, all tokens at once."""
     restored = []
-    for text in texts:
-        ids, mask = pad_ids([trained.encoder.preprocess(text.encode())], trained.encoder.device)
-        states = trained.encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        classes = trained.edit_head(states.float().cpu())[0, :-1].argmax(-1).flatten().tolist()
-        restored.append(bytes(code for code in classes if code != BLANK).decode(errors="replace"))
+    for start in range(0, len(texts), _RESTORED_AT_ONCE):
+        batch = [trained.encoder.preprocess(text.encode()) for text in texts[start : start + _RESTORED_AT_ONCE]]
+        output = trained.encoder.encode(batch)
+        logits = _read_in_one_step(trained.decoder, output.hidden_states, output.attention_mask, _CANVAS)
+        restored += [_until_padding(trained.tokenizer, ids) for ids in logits.argmax(-1).tolist()]
     return restored
+
+
+def _until_padding(tokenizer: TextTokenizer, ids: list[int]) -> str:
+    end = ids.index(tokenizer.pad_token_id) if tokenizer.pad_token_id in ids else len(ids)
+    return tokenizer.decode(ids[:end])
 
 
 def score_denoising(trained: TextPretraining, source: PairSource, count: int, seed: int) -> DenoisingScore:
