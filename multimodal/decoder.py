@@ -22,6 +22,8 @@ class DecoderConfig:
         latent_sizes: modality -> width of its latents.
         tasks: names of the tasks it was trained for, in the order of their embeddings.
         styles: names of the target styles, in the order of their embeddings.
+        grid_positions: modality -> number of latents, where these lie on a fixed grid (pictures): each gets a learned
+            position, since rows and columns are no smooth function of a running index. Others get sinusoids.
     """
 
     vocab_size: int
@@ -29,6 +31,7 @@ class DecoderConfig:
     latent_sizes: Mapping[str, int]
     tasks: tuple[str, ...]
     styles: tuple[str, ...] = ()
+    grid_positions: Mapping[str, int] = field(default_factory=dict)
     hidden_size: int = 192
     num_layers: int = 4
     num_heads: int = 6
@@ -113,8 +116,9 @@ class Norm(nn.LayerNorm):
 class LatentAdapter(nn.Module):
     """Projects one modality's latents to the decoder's width and tells their order."""
 
-    def __init__(self, latent_size: int, hidden_size: int) -> None:
+    def __init__(self, latent_size: int, hidden_size: int, grid_positions: int = 0) -> None:
         super().__init__()
+        self.grid = nn.Parameter(torch.randn(grid_positions, hidden_size)) if grid_positions else None
         self.norm = nn.LayerNorm(latent_size)
         self.project = nn.Sequential(
             nn.Linear(latent_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, hidden_size)
@@ -123,7 +127,7 @@ class LatentAdapter(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """[batch, latents, latent_size] -> [batch, latents, hidden_size]."""
-        order = sinusoids(latents.shape[1], self.position.in_features).to(latents)
+        order = sinusoids(latents.shape[1], self.position.in_features).to(latents) if self.grid is None else self.grid
         projected: Tensor = self.project(self.norm(latents)) + self.position(order)
         return projected
 
@@ -137,7 +141,10 @@ class ConditionEmbedder(nn.Module):
         self.style = nn.Embedding(len(config.styles) + 1, config.hidden_size)  # the last is "no style"
         self.null = nn.Parameter(torch.randn(config.hidden_size) * 0.02)
         self.adapters = nn.ModuleDict(
-            {name: LatentAdapter(size, config.hidden_size) for name, size in sorted(config.latent_sizes.items())}
+            {
+                name: LatentAdapter(size, config.hidden_size, config.grid_positions.get(name, 0))
+                for name, size in sorted(config.latent_sizes.items())
+            }
         )
         self.norm = Norm(config.hidden_size)
 

@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageOps
 from safetensors.torch import load_file, save
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from multimodal.encoders.base import Encoder, EncoderOutput, pick_device
 from multimodal.encoders.hub import is_local, require_reachable
@@ -41,22 +42,33 @@ class ImageEncoder(Encoder):
         model: image and text tower; both are kept, since alignment scores need the text tower.
         config: `{"model_cfg": ..., "preprocess_cfg": ...}` as open_clip's folders hold it.
         preprocess: transform of a PIL picture to a float tensor [3, height, width].
+        downsample: squares of this many positions a side become their mean.
         device: where the model runs; outputs are on the CPU.
     """
 
     modality = Modality.IMAGE
 
-    def __init__(self, model: Any, config: dict[str, Any], preprocess: Any, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        config: dict[str, Any],
+        preprocess: Any,
+        downsample: int = 1,
+        device: torch.device | None = None,
+    ) -> None:
         self.device = device or torch.device("cpu")
         self.model = model.to(self.device).float().eval().requires_grad_(False)
         self.config = config
+        self.downsample = downsample
         self._preprocess = preprocess
         size = config["model_cfg"]["vision_cfg"].get("image_size", 224)
         self.picture_size = height, width = size if isinstance(size, list | tuple) else (size, size)
         with torch.no_grad():
             tokens, pooled = image_states(self.model, torch.zeros(1, 3, height, width, device=self.device))
         self.hidden_size, self.pooled_size = tokens.shape[-1], pooled.shape[-1]
-        self.fingerprint = digest(["open_clip", MIN_POSITIONS, config, str(preprocess), _weights_digest(model)])[:16]
+        self.fingerprint = digest(
+            ["open_clip", MIN_POSITIONS, downsample, config, str(preprocess), _weights_digest(model)]
+        )[:16]
 
     def preprocess(self, data: bytes) -> Tensor:
         """The decoded picture, turned upright, in RGB, resized and normalised: float32 [3, height, width].
@@ -70,7 +82,7 @@ class ImageEncoder(Encoder):
     @torch.no_grad()  # not inference_mode, under which open_clip's attention takes a slow path on CPUs
     def encode(self, batch: Sequence[Tensor]) -> EncoderOutput:
         """Tokens [b, positions, channels], all real, and the normalised CLIP embedding."""
-        tokens, pooled = image_states(self.model, torch.stack(list(batch)).to(self.device))
+        tokens, pooled = image_states(self.model, torch.stack(list(batch)).to(self.device), self.downsample)
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool)
         return EncoderOutput(tokens.float().cpu(), mask, pooled.float().cpu())
 
@@ -111,10 +123,11 @@ def picture_format(options: EncoderOptions) -> PictureFormat:
     return PictureFormat(height, width, tuple(normalise.mean), tuple(normalise.std), math.isqrt(states.shape[1]))
 
 
-def image_states(model: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def image_states(model: Any, pixels: Tensor, downsample: int = 1) -> tuple[Tensor, Tensor]:
     """Tokens [b, positions, channels] and normalised embeddings [b, embed] of pixels [b, 3, height, width]."""
     output = model.visual.forward_intermediates(pixels)
-    tokens = deepest_map(output["image_intermediates"]).flatten(2).transpose(1, 2)
+    positions = avg_pool2d(deepest_map(output["image_intermediates"]), downsample, ceil_mode=True)
+    tokens = positions.flatten(2).transpose(1, 2)
     return tokens, torch.nn.functional.normalize(output["image_features"].float(), dim=-1)
 
 
@@ -160,7 +173,7 @@ def build_image_encoder(options: EncoderOptions) -> ImageEncoder:
         config["preprocess_cfg"] = {
             key: value for key, value in model.visual.preprocess_cfg.items() if key not in ("size", "mode")
         }
-    return ImageEncoder(model, config, preprocess, pick_device(options.device))
+    return ImageEncoder(model, config, preprocess, options.downsample, pick_device(options.device))
 
 
 def _architecture(name: str | None) -> dict[str, Any]:

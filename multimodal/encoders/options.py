@@ -44,7 +44,7 @@ class EncoderOptions(Options):
             None: the tower is pretrained on the train split of the run's own dataset, as `pretrain` says.
         pretrain: how, where `weights` is None.
         batch_size: contents encoded at once.
-        downsample: average this many neighbouring frames into one (audio and text).
+        downsample: average this many neighbouring states into one; for pictures, squares of this many a side.
         device: "cpu", "cuda", or "auto" for the GPU where there is one.
     """
 

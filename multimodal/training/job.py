@@ -176,9 +176,16 @@ def _decoder_config(
         max_tokens=infill_room(job.tokenizer.max_tokens),
         latent_sizes={str(modality): store.hidden_size for modality, store in stores.items()},
         tasks=tuple(str(task) for task in samples),
+        grid_positions=_grid_positions(stores),
         styles=tuple(sorted({sample.style for rows in samples.values() for sample in rows if sample.style})),
         **job.decoder.model_dump(),
     )
+
+
+def _grid_positions(stores: Mapping[Modality, LatentStore]) -> dict[str, int]:
+    """How many latents every picture has: a tower's map has one size."""
+    store = stores.get(Modality.IMAGE)
+    return {str(Modality.IMAGE): len(store.get(next(iter(store))))} if store else {}
 
 
 def _val_score(job: TrainJob, dataset: Dataset, latents: Mapping[Modality, LatentsInfo]) -> Score:

@@ -195,7 +195,7 @@ def _frozen(encoder: ImageEncoder, options: EncoderOptions) -> ImageEncoder:
         for name, tensor in encoder.model.state_dict().items()
     }
     copy.model.load_state_dict(state)
-    return ImageEncoder(copy.model, copy.config, copy._preprocess, copy.device)
+    return ImageEncoder(copy.model, copy.config, copy._preprocess, copy.downsample, copy.device)
 
 
 def _groups(trainee: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
