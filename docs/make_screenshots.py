@@ -1,4 +1,4 @@
-"""Pictures of both dashboards and of the report, for the README: from the real runs of a workspace, in headless Chromium.
+"""Pictures of both dashboards and of the report for the README, from a workspace's real runs, in headless Chromium.
 
 python docs/make_screenshots.py [WORKSPACE]      needs Debian's `chromium`; writes docs/*.png
 """
@@ -73,8 +73,8 @@ def main(workspace: Path) -> None:
     if chromium is None:
         raise SystemExit("needs chromium: apt-get install --no-install-recommends chromium fonts-dejavu-core")
     prepare_environment(workspace)
-    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-           "PREFECT_UI_API_URL": f"{PREFECT}/api"}  # fmt: skip
+    plain = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false"}
+    env = {**os.environ, **plain, "PREFECT_UI_API_URL": f"{PREFECT}/api"}
     uri = tracking_uri(workspace)
     client = MlflowClient(uri)
     model = client.search_registered_models()[0].name
