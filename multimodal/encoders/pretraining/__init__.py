@@ -90,7 +90,7 @@ def captioned_pictures(options: EncoderOptions, dataset: Dataset) -> CaptionedPi
     pixels, texts = [], []
     for content in dataset.contents(sorted(captions)):
         picture = decode_picture(content.data).resize((form.width, form.height))
-        pixels.append(torch.from_numpy(np.asarray(picture)).permute(2, 0, 1))
+        pixels.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
         texts.append(captions[content.content_id])
     if not pixels:
         raise EncoderError("the train split has no pictures to pretrain an image encoder on; set encode.image.weights")
