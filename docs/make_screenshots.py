@@ -80,7 +80,7 @@ def main(workspace: Path) -> None:
     model = client.search_registered_models()[0].name
     trains = client.search_runs([e.experiment_id for e in client.search_experiments()], "tags.mlflow.runName = 'train'")
     run = next(each for each in trains if "train/loss" in each.data.metrics)
-    report = max(workspace.glob("evaluation/*/report.html"), key=lambda path: path.stat().st_mtime)
+    report = max(workspace.glob("reports/*/report.html"), key=lambda path: path.stat().st_mtime)
     prefect = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", PREFECT.rsplit(":", 1)[1]]
     mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", MLFLOW.rsplit(":", 1)[1], "--workers", "1"]
     mlflow += ["--backend-store-uri", uri]

@@ -24,7 +24,7 @@ app = typer.Typer(
 
 Conf = Annotated[Path, typer.Argument(help="A configuration; the project's own are in conf/.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, each overruling one key of CONF.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run and why, and do nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run and why, and run nothing.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's log, and stack traces of failures.")]
 Workspace = Annotated[Path, typer.Option(help="Folder that holds the runs and the registry.")]
 

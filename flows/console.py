@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,8 +53,17 @@ def dashboard_commands(workspace: Path) -> dict[str, str]:
     server = os.environ.get("PREFECT_API_URL")
     home = os.environ.get("PREFECT_HOME")
     prefix = f"PREFECT_HOME={shlex.quote(home)} " if home else ""
-    prefect = f"open {server.removesuffix('/api')}" if server else f"{prefix}prefect server start"
-    return {"Prefect": prefect, "MLflow": ui_command(workspace)}
+    prefect = f"open {server.removesuffix('/api')}" if server else f"{prefix}{program('prefect')} server start"
+    return {"Prefect": prefect, "MLflow": ui_command(workspace, program("mlflow"))}
+
+
+def program(name: str) -> str:
+    """A program of this installation as a shell finds it: by name where its folder is on the path, else by its path."""
+    beside = Path(sys.executable).with_name(name)
+    if not beside.is_file() or shutil.which(name) == str(beside):
+        return name
+    shown = beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside
+    return shlex.quote(str(shown))
 
 
 def show_scores(scores: tuple[TaskScore, ...]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,12 +17,13 @@ from flows.console import console
 from flows.server import EmbeddedServer, free_port, prepare_environment, server_configured
 from multimodal.errors import MultimodalError
 
-REINSTALL = "uv pip install -c constraints.txt -e '.[dev]'"
+REINSTALL = "python -m pip install -c constraints.txt -e '.[dev]'"
 SUPPORTED = ((3, 11), (3, 14))
 TORCH_FAMILY = {"2.11": ("0.26", "2.11")}
 """torch -> the torchvision and torchaudio that are built for it."""
 
 LAST_GOOD_FASTAPI = (0, 150)
+NOT_INSTALLED = "(not installed)"
 NEEDED_GB = 4.0
 SAMPLE_ENCODERS = Path("data/encoders")
 
@@ -76,6 +76,8 @@ def check_torch(torch: str | None = None, torchvision: str | None = None, torcha
 def check_fastapi(version: str | None = None) -> Finding:
     """Prefect's server answers 422 to JSON nulls from fastapi 0.151 on, and does not start from 0.155 on."""
     version = version or _version("fastapi")
+    if version.endswith(NOT_INSTALLED):
+        return Finding(Verdict.BAD, f"fastapi {NOT_INSTALLED}", REINSTALL)
     if tuple(int(part) for part in _minor(version).split(".")) <= LAST_GOOD_FASTAPI:
         return Finding(Verdict.GOOD, f"fastapi {version}")
     return Finding(Verdict.BAD, f"fastapi {version} breaks Prefect's server", "pip install 'fastapi<0.151'")
@@ -103,7 +105,7 @@ def check_mlflow(workspace: Path) -> Finding:
     uri = tracking_uri(workspace)
     try:
         orphans = close_orphans(workspace)
-    except (OSError, sqlite3.Error) as error:
+    except Exception as error:  # MLflow wraps what its store raises, a file's or a server's, in errors of its own
         return Finding(Verdict.BAD, f"{uri}: {error}", "make the workspace writable, or set MLFLOW_TRACKING_URI")
     closed = f"; closed {len(orphans)} runs that dead processes had left open" if orphans else ""
     return Finding(Verdict.GOOD, f"MLflow {_version('mlflow')} at {uri}{closed}")
@@ -177,7 +179,7 @@ def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "0.0 (not installed)"
+        return f"0.0 {NOT_INSTALLED}"
 
 
 def _minor(version: str) -> str:

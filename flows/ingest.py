@@ -8,7 +8,7 @@ from prefect import flow, task
 
 from flows.artifacts import Summary
 from flows.reporter import StageReporter
-from flows.stage import IO_RETRIES, StagePlan, run_stage
+from flows.stage import IO_RETRIES, PIPELINE_RUN, StagePlan, run_stage
 from multimodal.config import PipelineConfig
 from multimodal.dataset import DatasetInfo
 from multimodal.ingest import ingest, plan_ingest
@@ -22,11 +22,14 @@ def plan(config: PipelineConfig) -> StagePlan:
 @task(name="read, check and split every row", **IO_RETRIES)
 def read_sources(config: PipelineConfig, reporter: StageReporter) -> DatasetInfo:
     """Decode every file once; bad rows go to the ledger."""
-    info = ingest(config.ingest, seed=config.seed, workspace=config.workspace, progress=reporter.progress)
+    return ingest(config.ingest, seed=config.seed, workspace=config.workspace, progress=reporter.progress)
+
+
+def log_dataset(config: PipelineConfig, info: DatasetInfo) -> None:
+    """Name the dataset on the pipeline's run, whether it was made in this run or before."""
     counts = {"rows": info.counts.rows, "kept": info.counts.kept, "quarantined": info.counts.quarantined}
-    counts |= {"duplicate": info.counts.duplicate}
-    reporter.run.log_dataset(config.name, info.fingerprint, info.path, counts)
-    return info
+    if run := PIPELINE_RUN.get():
+        run.log_dataset(config.name, info.fingerprint, info.path, counts | {"duplicate": info.counts.duplicate})
 
 
 def describe(info: DatasetInfo) -> Summary:

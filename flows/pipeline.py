@@ -21,6 +21,7 @@ from flows.console import console
 from flows.stage import PIPELINE_RUN, STAGES, StagePlan
 from multimodal.config import PipelineConfig, load_config
 from multimodal.dataset import DatasetInfo
+from multimodal.encoders import BUILDERS
 from multimodal.errors import ConfigError
 from multimodal.evaluation import EvaluationReport
 from multimodal.registry import ModelVersionInfo
@@ -54,6 +55,7 @@ def pipeline(config_path: str, overrides: Sequence[str] = (), until: str = "regi
     last = STAGES.index(until)
     with tracked(config):
         dataset = ingest.ingest_flow(config)
+        ingest.log_dataset(config, dataset)
         if last < STAGES.index("pretrain"):
             return PipelineResult(config.workspace, dataset)
         encoders = pretrain.pretrain_flow(config, dataset) if pretrain.is_needed(config) else config.encode
@@ -76,7 +78,7 @@ def read_config(config_path: str, overrides: Sequence[str] = ()) -> PipelineConf
     """The configuration of a run, its workspace as an absolute path.
 
     Raises:
-        ConfigError: it is wrong, or a source's task needs an encoder that it does not name.
+        ConfigError: it is wrong, or what it says does not fit together.
     """
     config = load_config(config_path, overrides)
     for source in config.ingest.sources:
@@ -85,7 +87,25 @@ def read_config(config_path: str, overrides: Sequence[str] = ()) -> PipelineConf
                 f"{config_path}: source '{source.name}' is for '{source.task}', which needs an encoder; "
                 f"add encode.{source.task.modality}, or drop the source"
             )
+    _refuse_contradictions(config_path, config)
     return config.model_copy(update={"workspace": config.workspace.resolve()})
+
+
+def _refuse_contradictions(config_path: str, config: PipelineConfig) -> None:
+    """What would otherwise stop a run only after ingest and encode."""
+    for modality, (kinds, _) in BUILDERS.items():
+        encoder = config.encode.of(modality)
+        if encoder is not None and encoder.kind not in kinds:
+            raise ConfigError(
+                f"{config_path}: encode.{modality}.kind: '{encoder.kind}' is no {modality} encoder; "
+                f"use {' or '.join(kinds)}"
+            )
+    size, heads = config.decoder.hidden_size, config.decoder.num_heads
+    if size % (2 * heads):
+        raise ConfigError(f"{config_path}: decoder.hidden_size {size} must be a multiple of 2 * num_heads {2 * heads}")
+    if not any(config.train.tasks.get(source.task, 0) > 0 for source in config.ingest.sources):
+        named = ", ".join(sorted({source.task for source in config.ingest.sources}))
+        raise ConfigError(f"{config_path}: train.tasks gives none of the sources' tasks ({named}) a weight above 0")
 
 
 @contextmanager

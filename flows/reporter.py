@@ -10,12 +10,14 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from flows.console import STAGE_WIDTH, console
 
 if TYPE_CHECKING:
     from multimodal.tracking import StageRun
 
+BAR_WIDTH = 16
 ARTIFACT_SECONDS = 2.0
 """Time between two updates of a progress artifact: each is a call to the Prefect server."""
 
@@ -32,14 +34,15 @@ class StageReporter:
     def __init__(self, stage: str, reason: str, run: StageRun) -> None:
         self.stage = stage
         self.run = run
+        # A long description is folded; it never takes the room of the stage's name or of its bar.
         columns = (
-            TextColumn(f"[bold]{stage:<{STAGE_WIDTH}}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}", markup=False),
+            TextColumn(f"[bold]{stage:<{STAGE_WIDTH}}", table_column=Column(no_wrap=True, min_width=STAGE_WIDTH)),
+            BarColumn(bar_width=BAR_WIDTH, table_column=Column(min_width=BAR_WIDTH)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=11)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+            TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, overflow="fold")),
         )
-        self._bar = Progress(*columns, console=console())
+        self._bar = Progress(*columns, console=console(), expand=True)
         self._task = self._bar.add_task(reason, total=None)
         self._artifact: UUID | None = None
         self._updated = 0.0

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from multimodal.errors import MultimodalError
+from multimodal.errors import ConfigError, MultimodalError
 
 START_SECONDS = 180
 STOP_SECONDS = 10
@@ -41,6 +41,9 @@ def prepare_environment(workspace: Path, verbose: bool = False) -> None:
 
     A Prefect that the user has configured (`PREFECT_HOME`, `PREFECT_API_URL`, `PREFECT_PROFILE`, or profiles in the
     home directory) is used as it is.
+
+    Raises:
+        ConfigError: the workspace cannot be written.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -48,7 +51,10 @@ def prepare_environment(workspace: Path, verbose: bool = False) -> None:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # logs still reach the dashboard
     if not _user_has_prefect():
         home = workspace.resolve() / "prefect"
-        home.mkdir(parents=True, exist_ok=True)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"the workspace {workspace} cannot be written: {error}; choose another one") from error
         os.environ["PREFECT_HOME"] = str(home)
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -96,8 +96,15 @@ class StagePlan:
 
 
 def _paths(record: object) -> Iterator[Path]:
-    names = getattr(record, "__dataclass_fields__", {})
-    return (value for name in names if isinstance(value := getattr(record, name), Path))
+    """All paths that a record names, those of the records within it too."""
+    if isinstance(record, Path):
+        yield record
+    elif isinstance(record, tuple):
+        for part in record:
+            yield from _paths(part)
+    elif is_dataclass(record):
+        for name in record.__dataclass_fields__:
+            yield from _paths(getattr(record, name))
 
 
 def run_stage(

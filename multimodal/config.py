@@ -64,7 +64,7 @@ def load_options(kind: type[OptionsT], path: str | Path, overrides: Sequence[str
     if not path.is_file():
         raise ConfigError(f"no configuration at {path}; the project's own are in conf/")
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):

@@ -11,12 +11,12 @@ What is written under which name stays stable, so that dashboards do:
             prefect.flow_run_id, prefect.flow_run_url       the way back to Prefect
             process.host, process.pid, process.started      who writes this run; `close_orphans` reads them
     metrics train/<name>        loss, learning_rate, ... by optimiser step, as they happen
-            val/score, val/<task>/<metric>                  sampled on the val split, by optimiser step
+            val/score, val/<task>, val/conditioning_gap     sampled on the val split, by optimiser step
             <split>/<task>/<metric>                         e.g. test/caption/cider_d, and beside it .../constant,
                                                             .../nearest and .../shuffled, the three controls
             dataset/<count>     rows, kept, quarantined, duplicate
             seconds             wall time of the stage
-    artifacts                   config.yaml, report.html, report.json, curves/
+    artifacts                   parent: config.yaml; evaluate: report.html, report.json
 
 A run ends FINISHED, FAILED (an exception) or KILLED (a signal, an interrupt, or a process that died: closed by the
 next start). Where nothing else is configured, MLflow keeps its books in SQLite in the workspace.
@@ -43,6 +43,7 @@ import mlflow
 import mlflow.db
 import mlflow.telemetry
 import psutil
+import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
@@ -54,6 +55,7 @@ STAGE, STATE, REASON, FINGERPRINT = "stage", "stage.state", "stage.reason", "sta
 HOST, PID, STARTED = "process.host", "process.pid", "process.started"
 FLOW_RUN_ID, FLOW_RUN_URL = "prefect.flow_run_id", "prefect.flow_run_url"
 
+CONFIG = "config.yaml"
 DATABASE, ARTIFACTS, LOCK = "mlflow.db", "mlartifacts", "mlflow.db.lock"
 
 FLUSH_SECONDS = 1.0
@@ -68,12 +70,13 @@ def tracking_uri(workspace: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.resolve() / DATABASE}"
 
 
-def ui_command(workspace: Path) -> str:
-    """The command that opens the dashboard of a workspace."""
+def ui_command(workspace: Path, program: str = "mlflow") -> str:
+    """The command that opens the dashboard of a workspace; `program` is how the shell calls MLflow."""
     uri = tracking_uri(workspace)
     if uri.startswith("http"):
         return f"open {uri}"
-    return f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 --backend-store-uri {shlex.quote(uri)}"
+    server = f"{program} server --workers 1 --backend-store-uri {shlex.quote(uri)}"
+    return f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {server}"
 
 
 def prepare_tracking(workspace: Path) -> str:
@@ -290,7 +293,7 @@ def open_run(
     Args:
         workspace: holds the tracking database, unless `MLFLOW_TRACKING_URI` names another.
         experiment: the configuration's name.
-        params: the resolved configuration, nested.
+        params: the resolved configuration, nested, in JSON values; also stored whole as `config.yaml`.
         tags: e.g. `{FLOW_RUN_ID: ..., FLOW_RUN_URL: ...}`.
         name: shown in the dashboard.
     """
@@ -300,6 +303,7 @@ def open_run(
     with _closing(PipelineRun(client, experiment_id, run_id)) as run:
         if params:
             run.log_params(params)
+            run.log_text(yaml.safe_dump(dict(params), sort_keys=False, allow_unicode=True), CONFIG)
         yield run
 
 

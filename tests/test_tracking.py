@@ -105,7 +105,6 @@ def test_a_pipeline_run_has_a_child_per_stage(workspace):
     report.write_text("<p>fine</p>")
     with open_run(workspace, "sample", {"train": {"steps": 7, "tasks": ["a", "b"]}}, {FLOW_RUN_ID: "f-1"}) as run:
         run.log_dataset("sample", "abcd", workspace, {"rows": 9, "kept": 8})
-        run.log_text("name: sample", "config.yaml")
         with run.stage("train") as stage:
             stage.explain("ran", "no earlier result", "0123")
             for step in range(3):
@@ -114,6 +113,7 @@ def test_a_pipeline_run_has_a_child_per_stage(workspace):
             stage.log_file(report)
     client = tracking_client(workspace)
     parent = client.get_run(run.run_id)
+    assert [item.path for item in client.list_artifacts(run.run_id)] == ["config.yaml"]
     assert parent.data.params == {"train.steps": "7", "train.tasks.0": "a", "train.tasks.1": "b"}
     assert parent.data.tags[FLOW_RUN_ID] == "f-1" and parent.data.metrics["dataset/kept"] == 8
     assert [item.dataset.digest for item in parent.inputs.dataset_inputs] == ["abcd"]

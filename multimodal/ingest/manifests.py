@@ -113,6 +113,7 @@ class DelimitedReader(ManifestReader):
     def _parse(self, lines: Iterator[str]) -> Iterator[list[str] | Unreadable]:
         reader = csv.reader(lines, delimiter=self.delimiter, quoting=self.quoting)  # type: ignore[arg-type]
         while True:
+            start = reader.line_num + 1
             try:
                 fields = next(reader)
             except StopIteration:
@@ -120,7 +121,10 @@ class DelimitedReader(ManifestReader):
             except csv.Error as error:
                 yield Unreadable(f"line {reader.line_num}: {error}")
                 continue
-            if fields:
+            if reader.line_num > start:  # an unclosed quote would swallow the rows behind it
+                span = f"inside a quoted field of lines {start} to {reader.line_num}; close the quote"
+                yield from (Unreadable(f"line {line}: {span}") for line in range(start, reader.line_num + 1))
+            elif fields:
                 yield fields
 
     def _records(self) -> Iterator[Mapping[str, Any] | Unreadable]:

@@ -24,6 +24,9 @@ from multimodal.training.checkpoint import step_folder
 from multimodal.training.loop import Log, Score, Trainer
 from multimodal.training.options import DecoderOptions, SamplerOptions, TokenizerOptions, TrainOptions
 
+CODE = ("training", "diffusion", "evaluation", "decoder.py", "tasks.py", "tokenizer.py", "generation.py")
+"""What a training runs; evaluation is part of it, since the sampled val score chooses the checkpoint."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainJob:
@@ -76,7 +79,7 @@ def plan_train(job: TrainJob, dataset_fingerprint: str, encoder_fingerprints: Ma
         "train": job.train.model_dump(mode="json"),
         "sampler": job.sampler.model_dump(mode="json"),
         "seed": job.seed,
-        "code": code_version("training", "diffusion", "decoder.py", "tasks.py", "tokenizer.py", "generation.py"),
+        "code": code_version(*CODE),
     }
 
 
@@ -190,6 +193,8 @@ def _grid_positions(stores: Mapping[Modality, LatentStore]) -> dict[str, int]:
 
 def _val_score(job: TrainJob, dataset: Dataset, latents: Mapping[Modality, LatentsInfo]) -> Score:
     scorer = SampledScorer.choose(dataset, latents, job.sampler, Split.VAL, job.train.eval_samples)
+    if not scorer.items:
+        raise ConfigError("no task has two samples in the val split, by which checkpoints are chosen; raise splits.val")
 
     def score(generator: TextGenerator) -> Mapping[str, float]:
         sampled = scorer(generator)

@@ -54,7 +54,7 @@ class TrainOptions(Options):
     warmup_steps: int = Field(default=100, ge=0)
     gradient_clip: float = Field(default=1.0, gt=0)
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
-    condition_dropout: float = Field(default=0.0, ge=0, lt=1)
+    condition_dropout: float = Field(default=0.1, ge=0, lt=1)
     full_mask: float = Field(default=0.3, ge=0, le=1)
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
     eval_every: int = Field(default=400, ge=1)

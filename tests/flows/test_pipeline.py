@@ -159,3 +159,17 @@ def test_a_task_without_its_encoder_is_refused_before_any_work(tmp_path, project
     with pytest.raises(ConfigError, match=r"add encode\.image"):
         read_config(SMOKE, [f"workspace={tmp_path}/new", "encode.image=null"])
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("encode.image.kind=whisper", r"encode\.image\.kind: 'whisper' is no image encoder; use open_clip"),
+        ("decoder.num_heads=7", r"decoder\.hidden_size 48 must be a multiple of 2 \* num_heads 14"),
+        ("train.tasks={caption: 0}", r"train\.tasks gives none of the sources' tasks"),
+    ],
+)
+def test_a_contradiction_is_refused_before_any_work(project_folder, override, message):
+    """What a later stage could not work with stops the run at once."""
+    with pytest.raises(ConfigError, match=message):
+        read_config(SMOKE, [override])

@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from flows.server import embedded_server, prepare_environment, server_configured
+from multimodal.errors import ConfigError
 from tests.conftest import ROOT
 
 SILENT = ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_PROFILE")
@@ -28,6 +29,13 @@ def test_prefects_home_is_in_the_workspace_unless_the_user_has_one(unconfigured,
     prepare_environment(tmp_path / "workspace")
     assert os.environ["PREFECT_HOME"] == "/elsewhere"
     monkeypatch.delenv("PREFECT_HOME")
+
+
+def test_a_workspace_that_cannot_be_made_is_refused(unconfigured, tmp_path):
+    """A file where the workspace should be is a wrong configuration, not a stack trace."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        prepare_environment(tmp_path / "file")
 
 
 def test_a_configured_server_is_used(unconfigured, monkeypatch):

@@ -1,9 +1,12 @@
 import pytest
 from prefect import flow, task
 
+from flows.encode import EncodedDataset
 from flows.stage import IO_RETRIES, StagePlan
 from multimodal.config import PipelineConfig
 from multimodal.errors import DatasetError
+from multimodal.latents import LatentsInfo
+from multimodal.sample import Modality
 
 QUICK = {**IO_RETRIES, "retry_delay_seconds": 0}
 
@@ -69,3 +72,15 @@ def test_pipelines_of_different_names_do_not_explain_each_other(tmp_path):
     StagePlan.of(config_at(tmp_path), "train", {"steps": 1}).remember(int, 1)
     other = StagePlan.of(config_at(tmp_path, name="other"), "train", {"steps": 2})
     assert other.changed_because() == "no earlier result"
+
+
+def test_latents_that_are_gone_are_made_again(tmp_path):
+    """Folders within the parts of a record count like those of the record itself."""
+    store = tmp_path / "latents"
+    store.mkdir()
+    record = EncodedDataset((LatentsInfo(Modality.TEXT, store, "abcd", 8, 1, (), 1),))
+    plan = StagePlan.of(config_at(tmp_path), "encode", {"code": "a"})
+    plan.remember(EncodedDataset, record)
+    assert plan.result(EncodedDataset) == record
+    store.rmdir()
+    assert plan.result(EncodedDataset) is None
