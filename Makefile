@@ -35,7 +35,7 @@ smoke: $(STAMP)  ## the whole pipeline on a handful of samples, under a minute
 	$(VENV)/bin/multimodal run conf/smoke.yaml
 
 bench: $(STAMP)  ## the measurements of tests/benchmarks
-	$(PYTHON) -m pytest tests/benchmarks -m benchmark
+	$(PYTHON) -m pytest tests/benchmarks -m benchmark -s
 
 screenshots: $(STAMP)  ## the README's dashboard pictures, from a real run in headless Chromium
 	$(PYTHON) docs/make_screenshots.py

@@ -34,7 +34,7 @@ def server(arguments: list[str], url: str, env: dict[str, str]) -> Iterator[None
     command = [sys.executable, "-m", *arguments]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(120):
+        for _ in range(240):
             try:
                 urlopen(url, timeout=2).close()
                 break
@@ -48,7 +48,7 @@ def server(arguments: list[str], url: str, env: dict[str, str]) -> Iterator[None
 
 def shoot(page: Page, url: str, name: str, seconds: float = 6, clicks: tuple[str, ...] = ()) -> None:
     """Open a page, give its charts time to load, click away what hides them, and keep the picture."""
-    page.goto(url)
+    page.goto(url, timeout=120_000, wait_until="commit")
     page.wait_for_timeout(1000 * seconds)
     for text in clicks:
         target = page.get_by_label(text).or_(page.get_by_text(text, exact=True)).first
@@ -93,8 +93,8 @@ def main(workspace: Path) -> None:
             viewport={"width": 1360, "height": 850}
         )
         shoot(page, report.resolve().as_uri(), "report.png", 3)
-        shoot(page, f"{PREFECT}/runs/flow-run/{newest_flow_run()}", "prefect-run.png")
-        shoot(page, f"{PREFECT}/artifacts", "prefect-artifacts.png")
+        shoot(page, f"{PREFECT}/runs/flow-run/{newest_flow_run()}", "prefect-run.png", 20)
+        shoot(page, f"{PREFECT}/artifacts", "prefect-artifacts.png", 20)
         metrics = f"{MLFLOW}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/model-metrics"
         shoot(page, metrics, "mlflow-metrics.png", 10, ("Close",))
         shoot(page, f"{MLFLOW}/#/models/{model}", "mlflow-model.png", 8, ("Close",))

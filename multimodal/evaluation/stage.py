@@ -138,7 +138,7 @@ def evaluate(
         return EvaluationReport.load(output)
     stores = {modality: LatentStore(info.path) for modality, info in latents.items()}
     results, skipped = evaluate_tasks(generator, dataset, stores, options, sampler, progress)
-    heading = {"checkpoint": str(checkpoint), **(facts or {})}
+    heading = {"checkpoint": f"{checkpoint.parent.name}/{checkpoint.name}", **(facts or {})}
     inputs = ReportInputs(results, skipped, dataset, stores, options, sampler, generator, history, heading)
     return write_report(output, inputs, parts)
 

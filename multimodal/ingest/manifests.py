@@ -111,7 +111,7 @@ class DelimitedReader(ManifestReader):
         return self.source.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
     def _parse(self, lines: Iterator[str]) -> Iterator[list[str] | Unreadable]:
-        reader = csv.reader(lines, delimiter=self.delimiter, quoting=self.quoting)  # type: ignore[arg-type]
+        reader = csv.reader(lines, delimiter=self.delimiter, quoting=self.quoting, strict=True)  # type: ignore[arg-type]
         while True:
             start = reader.line_num + 1
             try:
@@ -119,12 +119,11 @@ class DelimitedReader(ManifestReader):
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Unreadable(f"line {reader.line_num}: {error}")
-                continue
-            if reader.line_num > start:  # an unclosed quote would swallow the rows behind it
-                span = f"inside a quoted field of lines {start} to {reader.line_num}; close the quote"
+                # An unclosed quote has swallowed the rows behind it: each of them gets its own place in the ledger.
+                span = f"{error} in lines {start} to {reader.line_num}"
                 yield from (Unreadable(f"line {line}: {span}") for line in range(start, reader.line_num + 1))
-            elif fields:
+                continue
+            if fields:
                 yield fields
 
     def _records(self) -> Iterator[Mapping[str, Any] | Unreadable]:

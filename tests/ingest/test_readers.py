@@ -22,6 +22,15 @@ def test_csv_is_quoted_as_usual(manifest):
     assert rows_of(path)[0].values == {"path": "a.jpg", "text": 'a "red", big\nball'}
 
 
+def test_an_unclosed_quote_swallows_no_row(tmp_path):
+    """Each line behind it is a row of its own that cannot be read."""
+    path = tmp_path / "m.csv"
+    path.write_text('path,text\na.jpg,one\nb.jpg,"two\nc.jpg,three\nd.jpg,four\n')
+    rows = rows_of(path)
+    assert len(rows) == 4 and rows[0].values["text"] == "one"
+    assert not any(row.values for row in rows[1:])
+
+
 def test_a_quotation_mark_in_tsv_is_only_a_character(manifest):
     """A lone quotation mark at the start of a field swallows nothing."""
     path = manifest("m.tsv", [["path", "text"], ["a.jpg", '"So it begins'], ["b.jpg", "next"]])
