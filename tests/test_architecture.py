@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors", "fingerprint", "options"},
     {"sample"},
-    {"synthetic", "latents", "dataset", "tokenizer", "tasks", "diffusion", "decoder"},
+    {"synthetic", "latents", "dataset", "tokenizer", "tasks", "diffusion", "decoder", "optimizer"},
     {"encoders", "ingest"},
     {"generation", "training", "evaluation", "predictor", "package"},
     {"registry", "serving", "tracking", "pyfunc_model"},

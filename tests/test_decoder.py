@@ -5,7 +5,15 @@ import json
 import pytest
 import torch
 
-from multimodal.decoder import Condition, ConditionInput, CrossAttentionDecoder, DecoderConfig, style_index, task_index
+from multimodal.decoder import (
+    Condition,
+    ConditionInput,
+    CrossAttentionDecoder,
+    DecoderConfig,
+    plain_attention,
+    style_index,
+    task_index,
+)
 
 CONFIG = DecoderConfig(
     vocab_size=40, max_tokens=24, latent_sizes={"image": 12, "text": 8}, tasks=("caption", "denoise", "infill"),
@@ -47,6 +55,32 @@ def run(decoder: CrossAttentionDecoder, condition: ConditionInput, batch: int = 
 def test_shapes(decoder: CrossAttentionDecoder) -> None:
     """Logits for every position and token."""
     assert run(decoder, condition_input()).shape == (3, 10, 40)
+
+
+def test_logits_of_chosen_positions(decoder: CrossAttentionDecoder) -> None:
+    """The same as choosing among all logits, in row-major order."""
+    positions = torch.rand(3, 10, generator=torch.Generator().manual_seed(2)) < 0.4
+    condition = decoder.condition(condition_input())
+    with torch.no_grad():
+        chosen = decoder(tokens(), condition, positions)
+    torch.testing.assert_close(chosen, run(decoder, condition_input())[positions])
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_plain_attention_is_attention(biased: bool) -> None:
+    """Equal to PyTorch's kernel, forwards and backwards."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(2, 3, n, 8, generator=generator, requires_grad=True) for n in (5, 7, 7)]
+    bias = torch.zeros(2, 1, 1, 7)
+    bias[1, ..., 4:] = -torch.inf
+    outputs = [
+        attention(*inputs, bias if biased else None)
+        for attention in (plain_attention, torch.nn.functional.scaled_dot_product_attention)
+    ]
+    torch.testing.assert_close(*outputs)
+    gradients = [torch.autograd.grad(output.square().sum(), inputs) for output in outputs]
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
 def test_padded_conditioning_changes_nothing(decoder: CrossAttentionDecoder) -> None:

@@ -29,19 +29,19 @@ class LossOutput:
         return self.sum / self.weight.clamp(min=1e-6)
 
 
-def masked_cross_entropy(logits: Tensor, x_0: Tensor, masked: Tensor, weights: Tensor | None = None) -> LossOutput:
+def masked_cross_entropy(logits: Tensor, x_0: Tensor, weights: Tensor | None = None) -> LossOutput:
     """Cross-entropy of the clean tokens at masked positions, unweighted in t (LLaDA; more compute-efficient
     than the bound's 1/t weights).
 
     Args:
-        logits: float [batch, length, vocab].
-        x_0: int64 [batch, length].
-        masked: bool [batch, length], the positions that count.
-        weights: float [batch, length], further weights of positions.
+        logits: float [masked, vocab], of the masked positions alone.
+        x_0: int64 [masked].
+        weights: float [masked], further weights of positions.
     """
-    weight = masked.to(torch.float32) if weights is None else masked * weights
-    losses = functional.cross_entropy(logits.float().transpose(1, 2), x_0, reduction="none")
-    return LossOutput((losses * weight).sum(), weight.sum())
+    losses = functional.cross_entropy(logits.float(), x_0, reduction="none")
+    if weights is None:
+        weights = torch.ones_like(losses)
+    return LossOutput((losses * weights).sum(), weights.sum())
 
 
 def likelihood_bound(logits: Tensor, x_0: Tensor, masked: Tensor, t: Tensor, schedule: Schedule) -> Tensor:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def save_checkpoint(
     folder: Path,
     model: nn.Module,
     averaged: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     progress: Progress,
     config: Mapping[str, Any],
     tokenizer: TextTokenizer,
@@ -75,20 +75,20 @@ def save_checkpoint(
         (temporary / RESUME).mkdir()
         _save_tensors(temporary / WEIGHTS, averaged)
         _save_tensors(temporary / RESUME / "weights.safetensors", model.state_dict())
-        _save_tensors(temporary / RESUME / "optimizer.safetensors", _optimizer_tensors(optimizer))
+        _save_tensors(temporary / RESUME / "optimizer.safetensors", _optimizer_tensors(optimizers))
         write_json(temporary / CONFIG, {**config, "step": progress.step})
         (temporary / TOKENIZER).write_text(tokenizer.to_json())
         write_json(temporary / RESUME / "progress.json", asdict(progress))
 
 
 def restore_checkpoint(
-    folder: Path, model: nn.Module, averaged: dict[str, Tensor], optimizer: torch.optim.Optimizer
+    folder: Path, model: nn.Module, averaged: dict[str, Tensor], optimizers: Sequence[torch.optim.Optimizer]
 ) -> Progress:
-    """Load a checkpoint into model, averaged weights and optimiser, all in place."""
+    """Load a checkpoint into model, averaged weights and optimisers, all in place."""
     model.load_state_dict(safetensors.torch.load_file(folder / RESUME / "weights.safetensors"))
     for name, tensor in safetensors.torch.load_file(folder / WEIGHTS).items():
         averaged[name].copy_(tensor)
-    _restore_optimizer(optimizer, safetensors.torch.load_file(folder / RESUME / "optimizer.safetensors"))
+    _restore_optimizers(optimizers, safetensors.torch.load_file(folder / RESUME / "optimizer.safetensors"))
     return Progress(**json.loads((folder / RESUME / "progress.json").read_text()))
 
 
@@ -103,16 +103,19 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     safetensors.torch.save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimizer.state_dict()["state"]
+def _optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
     return {
-        f"{index}.{name}": torch.as_tensor(value) for index, values in state.items() for name, value in values.items()
+        f"{number}.{index}.{name}": torch.as_tensor(value)
+        for number, optimizer in enumerate(optimizers)
+        for index, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
     }
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
+def _restore_optimizers(optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     for key, tensor in tensors.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        number, index, name = key.split(".", 2)
+        states[int(number)].setdefault(int(index), {})[name] = tensor
+    for optimizer, state in zip(optimizers, states, strict=True):
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,4 +1,4 @@
-"""The training loop: AdamW, warm-up and cosine, clipping, averaging, sampled scores, exact resume."""
+"""The training loop: Muon and AdamW, warm-up and cosine, clipping, averaging, sampled scores, exact resume."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from multimodal.decoder import CrossAttentionDecoder
 from multimodal.diffusion.process import AbsorbingProcess
 from multimodal.generation import TextGenerator
+from multimodal.optimizer import build_optimizers, set_learning_rate, warmup_cosine
 from multimodal.sample import Task
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.batches import TaskBatches
@@ -80,8 +80,8 @@ class Trainer:
         self.averaged = {name: tensor.detach().clone() for name, tensor in self.decoder.state_dict().items()}
         process = AbsorbingProcess(tokenizer.mask_token_id)
         objective = DenoisingObjective(self.decoder, process, options.full_mask)
-        optimizer = torch.optim.AdamW(_parameter_groups(self.decoder, options), fused=True, betas=(0.9, 0.98))
-        self.objective, self.optimizer = self.accelerator.prepare(objective, optimizer)
+        optimizers = build_optimizers(self.decoder, self.decoder.blocks, options.optimizer, options.weight_decay)
+        self.objective, *self.optimizers = self.accelerator.prepare(objective, *optimizers)
         self.at = Progress()
 
     def train(self) -> Progress:
@@ -113,29 +113,28 @@ class Trainer:
         shares = {task: self.options.tasks[task] for task in self.batches}
         total = torch.zeros((), device=self.accelerator.device)
         # One autocast and one backward for all tasks: weights are cast once, not once per task.
-        with _fast_attention(self.accelerator.device):
-            with self.accelerator.autocast():
-                for task, weight in shares.items():
-                    share = weight / sum(shares.values())
-                    batch = self.batches[task].batch(step, max(1, round(self.options.batch_size * share)))
-                    loss: Tensor = self.objective(batch, generator).mean
-                    losses[f"train/loss/{task}"] = loss.item()
-                    total = total + loss * share
-            self.accelerator.backward(total)
+        with self.accelerator.autocast():
+            for task, weight in shares.items():
+                share = weight / sum(shares.values())
+                batch = self.batches[task].batch(step, max(1, round(self.options.batch_size * share)))
+                loss: Tensor = self.objective(batch, generator).mean
+                losses[f"train/loss/{task}"] = loss.item()
+                total = total + loss * share
+        self.accelerator.backward(total)
         norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.options.gradient_clip)
         if math.isfinite(float(norm)):  # a step with a broken gradient would spoil every weight
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
             self._average(step)
-        self.optimizer.zero_grad()
+        self.objective.zero_grad()
         return {"train/loss": total.item(), **losses, "train/gradient_norm": float(norm), "train/learning_rate": rate}
 
     def _due(self, every: int) -> bool:
         return self.at.step % every == 0 or self._share_done() >= 1
 
     def _set_learning_rate(self, step: int) -> float:
-        rate = self.options.learning_rate * lr_schedule(step, self._share_done(), self.options.warmup_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        rate = self.options.learning_rate * warmup_cosine(step, self.options.warmup_steps, self._share_done())
+        set_learning_rate(self.optimizers, rate)
         return rate
 
     def _share_done(self) -> float:
@@ -178,7 +177,7 @@ class Trainer:
     def _save(self) -> None:
         folder = step_folder(self.run, self.at.step)
         config: dict[str, Any] = {"decoder": self.decoder.config.to_dict(), "canvas": self.canvas}
-        save_checkpoint(folder, self.decoder, self.averaged, self.optimizer.optimizer, self.at, config, self.tokenizer)
+        save_checkpoint(folder, self.decoder, self.averaged, self._plain_optimizers(), self.at, config, self.tokenizer)
         remove_other_steps(self.run, keep={self.at.step, self.at.best_step})
 
     def _resume(self) -> None:
@@ -186,22 +185,19 @@ class Trainer:
         steps = finished_steps(self.run)
         if steps:
             folder = step_folder(self.run, steps[-1])
-            self.at = restore_checkpoint(folder, self.decoder, self.averaged, self.optimizer.optimizer)
+            self.at = restore_checkpoint(folder, self.decoder, self.averaged, self._plain_optimizers())
         history = self.run / "history.jsonl"
         self.run.mkdir(parents=True, exist_ok=True)
         rows = [json.loads(line) for line in history.read_text().splitlines()] if history.is_file() else []
         history.write_text("".join(json.dumps(row) + "\n" for row in rows if row["step"] <= self.at.step))
 
+    def _plain_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [wrapped.optimizer for wrapped in self.optimizers]
+
     def _log(self, metrics: Mapping[str, float]) -> None:
         with (self.run / "history.jsonl").open("a") as file:
             file.write(json.dumps({"step": self.at.step, **metrics}) + "\n")
         self.log(self.at.step, metrics)
-
-
-def lr_schedule(step: int, share_done: float, warmup_steps: int) -> float:
-    """Factor of the peak learning rate: linear warm-up, then a cosine to one hundredth."""
-    warmup = min(1.0, (step + 1) / max(1, warmup_steps))
-    return warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, share_done))))
 
 
 def mixed_precision(choice: str) -> str:
@@ -212,17 +208,3 @@ def mixed_precision(choice: str) -> str:
         return "bf16" if torch.cuda.is_bf16_supported() else "no"
     has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return "bf16" if has_bf16() else "no"
-
-
-def _fast_attention(device: torch.device) -> Any:
-    """On a CPU the plain kernel: at these lengths the backward of the fused one takes twice the step's other time."""
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
-
-
-def _parameter_groups(decoder: CrossAttentionDecoder, options: TrainOptions) -> list[dict[str, Any]]:
-    """Weight decay on matrices only."""
-    parameters = list(decoder.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": options.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]

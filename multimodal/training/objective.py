@@ -39,8 +39,8 @@ class DenoisingObjective(nn.Module):
         device = self.decoder.embedding.weight.device
         x_t, x_0, weights = x_t.to(device), batch.x_0.to(device), batch.weights.to(device)
         condition = self.decoder.condition(to_device(batch.condition, device))
-        logits = self.decoder(x_t, condition)
-        return masked_cross_entropy(logits, x_0, x_t == self.process.mask_token_id, weights)
+        masked = x_t == self.process.mask_token_id
+        return masked_cross_entropy(self.decoder(x_t, condition, masked), x_0[masked], weights[masked])
 
     def _times(self, batch: int, generator: torch.Generator) -> Tensor:
         """Stratified times in (0, 1], some of them 1: stratification lowers the variance of the loss."""

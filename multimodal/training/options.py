@@ -37,6 +37,7 @@ class TrainOptions(Options):
 
     Args:
         tasks: task -> weight: its share of each batch, among the tasks that the dataset holds.
+        optimizer: `muon` for the matrices of the blocks with AdamW for the rest, or `adamw` for all.
         condition_dropout: probability that a sample's condition is replaced by the learned null condition
             (classifier-free guidance).
         full_mask: probability that a sample's canvas is wholly masked (high-mask specialisation).
@@ -49,6 +50,7 @@ class TrainOptions(Options):
     steps: int = Field(default=2000, ge=1)
     max_minutes: float | None = Field(default=None, gt=0)
     batch_size: int = Field(default=96, ge=1)
+    optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.02, ge=0)
     warmup_steps: int = Field(default=100, ge=0)

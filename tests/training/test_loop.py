@@ -10,7 +10,6 @@ import torch
 from multimodal.generation import Request, TextGenerator
 from multimodal.sample import Task
 from multimodal.training.checkpoint import finished_steps, step_folder
-from multimodal.training.loop import lr_schedule
 from multimodal.training.options import SamplerOptions, TrainOptions
 from tests.training.conftest import Toy
 
@@ -90,10 +89,3 @@ def test_a_broken_gradient_changes_nothing(make_toy: Callable[[], Toy], tmp_path
     trainer._step(0)
     handle.remove()
     assert all(torch.equal(before[name], tensor) for name, tensor in toy.decoder.state_dict().items())
-
-
-def test_learning_rate_warms_up_and_falls() -> None:
-    """Linear to the peak, then down to one hundredth at the end."""
-    assert lr_schedule(0, 0.0, 10) == pytest.approx(0.1)
-    assert lr_schedule(10, 0.0, 10) == pytest.approx(1.0)
-    assert lr_schedule(1000, 1.0, 10) == pytest.approx(0.01)

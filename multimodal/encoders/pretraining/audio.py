@@ -19,6 +19,7 @@ from multimodal.encoders.ctc import CTCHead, ctc_loss, to_labels
 from multimodal.encoders.options import EncoderOptions, PretrainOptions
 from multimodal.encoders.pretraining.clips import Clip, Wave, to_int16
 from multimodal.encoders.towers import SpeechTower, WhisperTower
+from multimodal.optimizer import warmup_cosine
 
 Progress = Callable[[int, int], None]
 Log = Callable[[int, Mapping[str, float]], None]
@@ -116,7 +117,7 @@ def _train(
     started, done, total = time.monotonic(), 0.0, 0.0
     for step in range(1, options.steps + 1):
         for group in optimizer.param_groups:
-            group["lr"] = options.learning_rate * _warm_cosine(step, options.warmup_steps, done)
+            group["lr"] = options.learning_rate * warmup_cosine(step - 1, options.warmup_steps, done, floor=0)
         batch = next(batches)
         inputs = [augment(clip.wave).to(device) for clip in batch]
         # The flash kernel's backward is the slower one on CPUs at these lengths.
@@ -137,11 +138,6 @@ def _train(
         if done >= 1:
             return step
     return options.steps
-
-
-def _warm_cosine(step: int, warmup_steps: int, done: float) -> float:
-    """Share of the peak learning rate: linear warm-up, then a cosine to 0 over the share of work or time done."""
-    return min(1.0, step / max(1, warmup_steps)) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 def _batches(clips: Sequence[Clip], batch_size: int, rng: random.Random) -> Iterator[list[Clip]]:

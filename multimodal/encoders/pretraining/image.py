@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from multimodal.encoders.image import ImageEncoder, build_image_encoder, deepest_map
 from multimodal.encoders.options import EncoderOptions
+from multimodal.optimizer import warmup_cosine
 
 Progress = Callable[[int, int], None]
 Log = Callable[[int, Mapping[str, float]], None]
@@ -124,7 +125,7 @@ def pretrain_image(
     started, step, done = time.monotonic(), 0, 0.0
     while done < 1:
         for group in optimizer.param_groups:
-            group["lr"] = how.learning_rate * _schedule(step, done, how.warmup_steps)
+            group["lr"] = how.learning_rate * warmup_cosine(step, how.warmup_steps, done, floor=0)
         losses = _losses(trainee, pictures.batch(step, how.batch_size), how.captioning_weight)
         optimizer.zero_grad()
         torch.autograd.backward(sum(losses.values(), torch.zeros(())))
@@ -204,10 +205,6 @@ def _groups(trainee: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-
-
-def _schedule(step: int, done: float, warmup: int) -> float:
-    return min(1.0, (step + 1) / max(1, warmup)) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 class CaptionedPictures:

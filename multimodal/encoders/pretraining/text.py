@@ -25,6 +25,7 @@ from multimodal.decoder import ConditionInput, CrossAttentionDecoder, DecoderCon
 from multimodal.encoders.options import EncoderOptions, PretrainOptions
 from multimodal.encoders.text import TextEncoder, average_neighbours, build_text_encoder, byte_ids, pad_ids
 from multimodal.errors import EncoderError
+from multimodal.optimizer import warmup_cosine
 from multimodal.sample import Sample, Task
 from multimodal.synthetic.noise import NOISE_RATES, add_noise
 from multimodal.tokenizer import TextTokenizer
@@ -192,7 +193,7 @@ def _train(
     started, done, sums = time.monotonic(), 0.0, dict.fromkeys(("edit_loss", "word_loss"), 0.0)
     for step in range(1, options.steps + 1):
         for group in optimizer.param_groups:
-            group["lr"] = options.learning_rate * _warm_cosine(step, options.warmup_steps, done)
+            group["lr"] = options.learning_rate * warmup_cosine(step - 1, options.warmup_steps, done, floor=0)
         # At these lengths the fused attention kernel of a CPU spends half of a step in its backward.
         with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             losses = trainee(*(tensor.to(device) for tensor in next(batches)))
@@ -211,11 +212,6 @@ def _train(
         if done >= 1:
             return step
     return options.steps
-
-
-def _warm_cosine(step: int, warmup_steps: int, done: float) -> float:
-    """Share of the peak learning rate: linear warm-up, then a cosine to 0 over the share of work or time done."""
-    return min(1.0, step / max(1, warmup_steps)) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 def _batches(
