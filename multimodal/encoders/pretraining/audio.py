@@ -130,8 +130,9 @@ def _train(
         total += float(loss.detach())
         elapsed = (time.monotonic() - started) / 60
         done = max(step / options.steps, elapsed / (options.max_minutes or math.inf))
-        if log and step % _LOG_EVERY == 0:
-            log(step, {"ctc_loss": total / _LOG_EVERY, "minutes": elapsed})
+        if log and (step % _LOG_EVERY == 0 or done >= 1):
+            since = step % _LOG_EVERY or _LOG_EVERY  # steps since the last log
+            log(step, {"ctc_loss": total / since, "minutes": elapsed})
             total = 0.0
         if progress:
             progress(step, options.steps)

@@ -204,8 +204,9 @@ def _train(
         sums = {name: sums[name] + float(loss.detach()) for name, loss in losses.items()}
         elapsed = (time.monotonic() - started) / 60
         done = max(step / options.steps, elapsed / (options.max_minutes or math.inf))
-        if log and step % _LOG_EVERY == 0:
-            log(step, {**{name: total / _LOG_EVERY for name, total in sums.items()}, "minutes": elapsed})
+        if log and (step % _LOG_EVERY == 0 or done >= 1):
+            since = step % _LOG_EVERY or _LOG_EVERY  # steps since the last log
+            log(step, {**{name: total / since for name, total in sums.items()}, "minutes": elapsed})
             sums = dict.fromkeys(sums, 0.0)
         if progress:
             progress(step, options.steps)
