@@ -161,3 +161,12 @@ def test_help_is_light():
     """`multimodal --help` loads no heavy library: it answers in under a second."""
     code = "import sys\nsys.argv = ['multimodal', '--help']\nfrom flows.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass"  # noqa: E501
     assert loaded_by(code) == []
+
+
+def test_a_training_is_repeated_when_code_that_it_runs_changes():
+    """Every part that training imports is in its fingerprint, but for parts that only carry or store data."""
+    from multimodal.training.job import CODE
+
+    carriers = {"errors", "options", "sample", "fingerprint", "dataset", "latents"}
+    parts = {one.target_part for one in IMPORTS if one.part == "training"} - carriers - {None}
+    assert parts - {name.removesuffix(".py") for name in CODE} == set()

@@ -24,7 +24,16 @@ from multimodal.training.checkpoint import step_folder
 from multimodal.training.loop import Log, Score, Trainer
 from multimodal.training.options import DecoderOptions, SamplerOptions, TokenizerOptions, TrainOptions
 
-CODE = ("training", "diffusion", "evaluation", "decoder.py", "tasks.py", "tokenizer.py", "generation.py")
+CODE = (
+    "training",
+    "diffusion",
+    "evaluation",
+    "decoder.py",
+    "optimizer.py",
+    "tasks.py",
+    "tokenizer.py",
+    "generation.py",
+)
 """What a training runs; evaluation is part of it, since the sampled val score chooses the checkpoint."""
 
 
