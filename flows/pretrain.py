@@ -57,7 +57,7 @@ def plan(config: PipelineConfig, dataset: DatasetInfo) -> StagePlan:
         "dataset": dataset.fingerprint,
         "encoders": options,
         "architectures": [file_digest(file)[:16] for file in files if file.is_file()],
-        "code": code_version("encoders", "synthetic/noise.py", "optimizer.py", "decoder.py", "tokenizer.py"),
+        "code": code_version("encoders", "synthetic/noise.py", "optimizer.py", "decoder", "tokenizer.py"),
     }
     return StagePlan.of(config, "pretrain", parts)
 

@@ -21,6 +21,9 @@ GAP = "___"
 GAP_SLOTS = 10
 """Canvas positions of one gap: the longest filling in tokens."""
 
+LENGTH_BUCKET = 16
+"""Texts with gaps are padded to multiples of this many tokens: few lengths, and none that depends on a batch."""
+
 MAX_GAP_WORDS = 4
 
 

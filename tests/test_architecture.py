@@ -95,7 +95,7 @@ def test_nothing_imports_upward():
 
 
 def test_the_maths_needs_torch_only():
-    """diffusion/ and decoder.py import torch, the standard library and themselves; neither imports the other."""
+    """diffusion/ and decoder/ import torch, the standard library and themselves; neither imports the other."""
     allowed = {"torch", *sys.stdlib_module_names}
     found = [
         one.where

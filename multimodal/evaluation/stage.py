@@ -40,8 +40,8 @@ CODE = (
     "evaluation",
     "tasks.py",
     "tokenizer.py",
-    "generation.py",
-    "decoder.py",
+    "generation",
+    "decoder",
     "diffusion",
     "synthetic/descriptions.py",
 )

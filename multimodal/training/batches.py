@@ -36,12 +36,14 @@ class TaskBatch:
         open_positions: bool [batch, length], what may be masked.
         weights: float [batch, length], of the loss.
         condition: on the CPU.
+        canvases: the rows of x_0 before padding, with their gaps.
     """
 
     x_0: Tensor
     open_positions: Tensor
     weights: Tensor
     condition: ConditionInput
+    canvases: tuple[Canvas, ...]
 
 
 class TaskBatches:
@@ -88,7 +90,8 @@ class TaskBatches:
         x_0 = torch.tensor([[*canvas.tokens, *[pad] * (length - len(canvas.tokens))] for canvas in canvases])
         open_positions = torch.tensor([_open_positions(canvas, length) for canvas in canvases])
         dropped = torch.tensor([rng.random() < self.condition_dropout for _ in chosen])
-        return TaskBatch(x_0, open_positions, self._weights(x_0), self._condition(chosen, dropped))
+        condition = self._condition(chosen, dropped)
+        return TaskBatch(x_0, open_positions, self._weights(x_0), condition, tuple(canvases))
 
     def _indices(self, start: int, size: int) -> list[int]:
         return [

@@ -16,6 +16,7 @@ from multimodal.errors import ConfigError
 from multimodal.evaluation import SampledScorer
 from multimodal.fingerprint import INDEX, code_version, fingerprint, read_index, write_json
 from multimodal.generation import TextGenerator
+from multimodal.generation.autoregressive import room
 from multimodal.latents import LatentsInfo, LatentStore
 from multimodal.sample import Modality, Sample, Split, Task
 from multimodal.tokenizer import TextTokenizer
@@ -28,11 +29,11 @@ CODE = (
     "training",
     "diffusion",
     "evaluation",
-    "decoder.py",
+    "decoder",
     "optimizer.py",
     "tasks.py",
     "tokenizer.py",
-    "generation.py",
+    "generation",
 )
 """What a training runs; evaluation is part of it, since the sampled val score chooses the checkpoint."""
 
@@ -183,9 +184,11 @@ def _decoder_config(
     tokenizer: TextTokenizer,
     stores: Mapping[Modality, LatentStore],
 ) -> DecoderConfig:
+    causal = job.train.process == "autoregressive"
     return DecoderConfig(
         vocab_size=tokenizer.vocab_size,
-        max_tokens=infill_room(job.tokenizer.max_tokens),
+        max_tokens=room(infill_room(job.tokenizer.max_tokens)) if causal else infill_room(job.tokenizer.max_tokens),
+        causal=causal,
         latent_sizes={str(modality): store.hidden_size for modality, store in stores.items()},
         tasks=tuple(str(task) for task in samples),
         grid_positions=_grid_positions(stores),

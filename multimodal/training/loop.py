@@ -17,7 +17,6 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from multimodal.decoder import CrossAttentionDecoder
-from multimodal.diffusion.process import AbsorbingProcess
 from multimodal.generation import TextGenerator
 from multimodal.optimizer import build_optimizers, set_learning_rate, warmup_cosine
 from multimodal.sample import Task
@@ -31,7 +30,7 @@ from multimodal.training.checkpoint import (
     save_checkpoint,
     step_folder,
 )
-from multimodal.training.objective import DenoisingObjective
+from multimodal.training.objective import build_objective
 from multimodal.training.options import TrainOptions
 
 Log = Callable[[int, Mapping[str, float]], None]
@@ -78,8 +77,7 @@ class Trainer:
         self.accelerator = Accelerator(mixed_precision=mixed_precision(options.mixed_precision))
         self.decoder = decoder.to(self.accelerator.device)
         self.averaged = {name: tensor.detach().clone() for name, tensor in self.decoder.state_dict().items()}
-        process = AbsorbingProcess(tokenizer.mask_token_id)
-        objective = DenoisingObjective(self.decoder, process, options.full_mask)
+        objective = build_objective(self.decoder, tokenizer, options.full_mask)
         optimizers = build_optimizers(self.decoder, self.decoder.blocks, options.optimizer, options.weight_decay)
         self.objective, *self.optimizers = self.accelerator.prepare(objective, *optimizers)
         self.at = Progress()

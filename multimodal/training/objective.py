@@ -1,4 +1,4 @@
-"""What is minimised: masked cross-entropy at a random noise level, one task at a time."""
+"""What is minimised, one task at a time: masked cross-entropy at a random noise level, or that of the next token."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from multimodal.decoder import ConditionInput, CrossAttentionDecoder
 from multimodal.diffusion.loss import LossOutput, masked_cross_entropy
 from multimodal.diffusion.process import AbsorbingProcess
+from multimodal.generation.autoregressive import sequences
+from multimodal.tokenizer import TextTokenizer
 from multimodal.training.batches import TaskBatch
 
 
@@ -47,6 +49,36 @@ class DenoisingObjective(nn.Module):
         t = 1 - (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
         full = torch.rand(batch, generator=generator) < self.full_mask
         return torch.where(full, 1.0, t)
+
+
+class NextTokenObjective(nn.Module):
+    """Predict each token from what is left of it: the autoregressive twin's objective.
+
+    Args:
+        decoder: causal, to be trained.
+        mask_token_id, pad_token_id: start and end of a text, see `multimodal.autoregressive`.
+    """
+
+    def __init__(self, decoder: CrossAttentionDecoder, mask_token_id: int, pad_token_id: int) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.mask_token_id, self.pad_token_id = mask_token_id, pad_token_id
+
+    def forward(self, batch: TaskBatch, generator: torch.Generator) -> LossOutput:
+        """The loss of one batch; no noise is drawn."""
+        device = self.decoder.embedding.weight.device
+        texts = sequences(batch.canvases, self.mask_token_id, self.pad_token_id)
+        scored = texts.scored.to(device)
+        condition = self.decoder.condition(to_device(batch.condition, device))
+        logits = self.decoder(texts.inputs.to(device), condition, scored)
+        return masked_cross_entropy(logits, texts.targets.to(device)[scored])
+
+
+def build_objective(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, full_mask: float) -> nn.Module:
+    """What a decoder is trained by: causal ones by the next token, others by denoising."""
+    if decoder.config.causal:
+        return NextTokenObjective(decoder, tokenizer.mask_token_id, tokenizer.pad_token_id)
+    return DenoisingObjective(decoder, AbsorbingProcess(tokenizer.mask_token_id), full_mask)
 
 
 def to_device(condition: ConditionInput, device: torch.device) -> ConditionInput:

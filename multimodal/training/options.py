@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from multimodal.options import Options
 from multimodal.sample import Task
@@ -36,6 +36,7 @@ class TrainOptions(Options):
     """How the decoder is trained.
 
     Args:
+        process: `absorbing`, masked diffusion; or `autoregressive`, its twin that writes left to right.
         tasks: task -> weight: its share of each batch, among the tasks that the dataset holds.
         optimizer: `muon` for the matrices of the blocks with AdamW for the rest, or `adamw` for all.
         condition_dropout: probability that a sample's condition is replaced by the learned null condition
@@ -46,6 +47,7 @@ class TrainOptions(Options):
         init_from: checkpoint folder to start from.
     """
 
+    process: Literal["absorbing", "autoregressive"] = "absorbing"
     tasks: dict[Task, float] = dict.fromkeys(Task, 1.0)
     steps: int = Field(default=2000, ge=1)
     max_minutes: float | None = Field(default=None, gt=0)
@@ -70,15 +72,40 @@ class SamplerOptions(Options):
     """How text is drawn from the decoder.
 
     Args:
+        kind: which sampler, see `multimodal.diffusion.samplers`: `confidence` unmasks by `threshold`, `entropy` by
+            `entropy_bound`, `safe` by `safety`, `scheduled` by `unmasking`, `best_first` equal numbers, `ancestral` by
+            chance, `remasking` by chance with tokens taken back, `mask_predict` writes all and takes back the doubtful.
         num_steps: most denoising steps, each one call of the denoiser (NFE).
         temperature: 0 takes the likeliest token; above, tokens are drawn.
         guidance_scale: classifier-free guidance w in log p_null + w (log p_cond - log p_null); 1 is off.
         threshold: unmask every token at least this confident; each step unmasks at least its share of the rest.
+        entropy_bound: in nats, of the tokens unmasked in one step beyond the least certain of them.
+        safety: unmask the n surest tokens while (n + 1) (1 - p_n) stays below it.
+        unmasking: how the number of tokens grows with the steps.
+        remasking: most that a written token's chance of being taken back may be on average.
+        candidates: texts drawn per sample, of which the one most like the others is kept (minimum Bayes risk); above 1
+            it needs a temperature. Their calls all count.
+        beams: hypotheses of an autoregressive decoder's beam search; it takes this, temperature, candidates and seed.
         seed: with the sample's id, all that a drawn text depends on.
     """
 
+    kind: Literal[
+        "confidence", "entropy", "safe", "scheduled", "best_first", "ancestral", "remasking", "mask_predict"
+    ] = "confidence"
     num_steps: int = Field(default=6, ge=1)
     temperature: float = Field(default=0.0, ge=0)
     guidance_scale: float = Field(default=1.0, ge=0)
     threshold: float = Field(default=0.9, gt=0, le=1)
+    entropy_bound: float = Field(default=0.1, ge=0)
+    safety: float = Field(default=1.0, gt=0)
+    unmasking: Literal["linear", "cosine", "convex"] = "linear"
+    remasking: float = Field(default=0.1, ge=0, le=1)
+    candidates: int = Field(default=1, ge=1)
+    beams: int = Field(default=1, ge=1)
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _candidates_differ(self) -> SamplerOptions:
+        if self.candidates > 1 and self.temperature == 0:
+            raise ValueError(f"{self.candidates} candidates at temperature 0 would be equal; set a temperature")
+        return self

@@ -13,6 +13,7 @@ import torch
 
 from multimodal.decoder import CrossAttentionDecoder, DecoderConfig
 from multimodal.generation import Request, TextGenerator, pad_latents
+from multimodal.generation.autoregressive import room
 from multimodal.sample import Modality, Sample, Split, Task
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.batches import TaskBatches, infill_room
@@ -55,8 +56,8 @@ class Toy:
 
 
 @pytest.fixture
-def make_toy() -> Callable[[], Toy]:
-    def make() -> Toy:
+def make_toy() -> Callable[..., Toy]:
+    def make(causal: bool = False) -> Toy:
         samples = [
             Sample(f"s{i}", "-".join(words), Modality.IMAGE, Task.CAPTION, Split.TRAIN, "g", "toy", f"toy#{i}",
                    f"first {words[0]} then {words[1]} and last {words[2]}")
@@ -64,8 +65,8 @@ def make_toy() -> Callable[[], Toy]:
         ]  # fmt: skip
         tokenizer = TextTokenizer.train((sample.text for sample in samples), 300)
         config = DecoderConfig(
-            tokenizer.vocab_size, infill_room(16), {"image": len(WORDS)}, ("caption", "infill"),
-            hidden_size=64, num_layers=2, num_heads=4, dropout=0.1,
+            tokenizer.vocab_size, room(infill_room(16)), {"image": len(WORDS)}, ("caption", "infill"),
+            hidden_size=64, num_layers=2, num_heads=4, dropout=0.1, causal=causal,
         )  # fmt: skip
         torch.manual_seed(0)
         latents = ToyLatents()

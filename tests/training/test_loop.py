@@ -26,9 +26,11 @@ def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(step_folder(run, step) / "training" / "weights.safetensors")
 
 
-def test_learns_to_read_its_condition(make_toy: Callable[[], Toy], tmp_path: Path) -> None:
-    """After a short training the text says what the latents say, and infill reads the words around its gap."""
-    toy = make_toy()
+@pytest.mark.parametrize("causal", [False, True])
+def test_learns_to_read_its_condition(make_toy: Callable[..., Toy], tmp_path: Path, causal: bool) -> None:
+    """After a short training the text says what the latents say, and infill reads the words around its gap: by
+    diffusion as by the autoregressive twin."""
+    toy = make_toy(causal)
     options = TrainOptions(steps=240, batch_size=64, eval_every=240, checkpoint_every=240, learning_rate=4e-3)
     done = toy.trainer(tmp_path, options, lambda *_: None).train()
     assert done.best_score is not None and done.best_score >= 0.9
@@ -42,7 +44,7 @@ def test_learns_to_read_its_condition(make_toy: Callable[[], Toy], tmp_path: Pat
     assert filled.text == "first red then white and last blue"
 
 
-def test_resume_after_a_kill_is_bit_identical(make_toy: Callable[[], Toy], tmp_path: Path) -> None:
+def test_resume_after_a_kill_is_bit_identical(make_toy: Callable[..., Toy], tmp_path: Path) -> None:
     """Weights and logged losses of a killed and resumed run equal those of an undisturbed one."""
     make_toy().trainer(tmp_path / "whole", QUICK, lambda *_: None).train()
 
@@ -63,7 +65,7 @@ def test_resume_after_a_kill_is_bit_identical(make_toy: Callable[[], Toy], tmp_p
     assert steps[0] == steps[1]
 
 
-def test_checkpoints_hold_no_pickle(make_toy: Callable[[], Toy], tmp_path: Path) -> None:
+def test_checkpoints_hold_no_pickle(make_toy: Callable[..., Toy], tmp_path: Path) -> None:
     """Safetensors and JSON only, and no more checkpoints than the newest and the best."""
     make_toy().trainer(tmp_path, QUICK, lambda *_: None).train()
     suffixes = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
@@ -71,7 +73,7 @@ def test_checkpoints_hold_no_pickle(make_toy: Callable[[], Toy], tmp_path: Path)
     assert len(finished_steps(tmp_path)) <= 2
 
 
-def test_stops_when_the_score_stops_rising(make_toy: Callable[[], Toy], tmp_path: Path) -> None:
+def test_stops_when_the_score_stops_rising(make_toy: Callable[..., Toy], tmp_path: Path) -> None:
     """With a score that never rises, patience ends the run early and the first score's step stays the best."""
     toy = make_toy()
     toy.score = lambda generator: {"val/score": 0.5}  # type: ignore[method-assign]
@@ -80,7 +82,7 @@ def test_stops_when_the_score_stops_rising(make_toy: Callable[[], Toy], tmp_path
     assert (done.step, done.best_step) == (12, 4)
 
 
-def test_a_broken_gradient_changes_nothing(make_toy: Callable[[], Toy], tmp_path: Path) -> None:
+def test_a_broken_gradient_changes_nothing(make_toy: Callable[..., Toy], tmp_path: Path) -> None:
     """A step whose gradient is not finite is left out instead of spoiling the weights."""
     toy = make_toy()
     trainer = toy.trainer(tmp_path, QUICK, lambda *_: None)

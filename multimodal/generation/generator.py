@@ -7,7 +7,7 @@ import itertools
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from multimodal.decoder import Condition, ConditionInput, CrossAttentionDecoder, DecoderConfig, style_index, task_index
-from multimodal.diffusion.sampler import ConfidenceSampler, SamplerOutput
+from multimodal.diffusion.samplers import SamplerOutput
 from multimodal.errors import CheckpointError, RequestError
+from multimodal.generation.consensus import most_agreeable
+from multimodal.generation.writers import build_writer
 from multimodal.sample import Task
-from multimodal.tasks import Canvas, blank_canvas, infill_canvas
+from multimodal.tasks import LENGTH_BUCKET, Canvas, blank_canvas, infill_canvas
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.options import SamplerOptions
 
@@ -83,6 +85,7 @@ class TextGenerator:
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.canvas = canvas
+        self.writer = build_writer(decoder, tokenizer)
 
     @classmethod
     def load(cls, checkpoint: Path, device: str | torch.device = "cpu") -> TextGenerator:
@@ -114,14 +117,14 @@ class TextGenerator:
                 or is too long.
         """
         self.check(requests)
-        by_task: dict[tuple[Task, bool], list[int]] = defaultdict(list)
-        for index, request in enumerate(requests):
-            by_task[request.task, request.hidden_states is None].append(index)
-        written: dict[int, Generation] = {}
-        for (task, _), indices in by_task.items():
-            batch = [requests[index] for index in indices]
-            written.update(zip(indices, self._generate_task(task, batch, options, trajectory), strict=True))
-        return [written[index] for index in range(len(requests))]
+        candidates = [
+            replace(request, request_id=f"{request.request_id}/{number}") if number else request
+            for request in requests
+            for number in range(options.candidates)
+        ]
+        written = self._generate(candidates, options, trajectory)
+        groups = [written[start : start + options.candidates] for start in range(0, len(written), options.candidates)]
+        return [_consensus(group) for group in groups]
 
     def check(self, requests: Sequence[Request]) -> None:
         """Refuse what the decoder cannot write.
@@ -142,49 +145,46 @@ class TextGenerator:
             if width is not None and width != size:
                 raise RequestError(f"{request.task} takes latents of width {size}, got {width}")
 
-    def _generate_task(
-        self, task: Task, requests: Sequence[Request], options: SamplerOptions, trajectory: bool
-    ) -> list[Generation]:
+    def _generate(self, requests: Sequence[Request], options: SamplerOptions, trajectory: bool) -> list[Generation]:
         canvases = [self._start(request) for request in requests]
-        length = max(len(canvas.tokens) for canvas in canvases)
-        pad = self.tokenizer.pad_token_id
-        start = torch.tensor([[*canvas.tokens, *[pad] * (length - len(canvas.tokens))] for canvas in canvases])
-        with torch.no_grad():
-            output = self._sample(task, requests, start.to(self.device), options, trajectory)
-        pairs = zip(requests, canvases, strict=True)
-        return [self._read(row, request, canvas, output) for row, (request, canvas) in enumerate(pairs)]
+        alike: dict[tuple[Task, bool, int], list[int]] = defaultdict(list)
+        for index, (request, canvas) in enumerate(zip(requests, canvases, strict=True)):
+            alike[request.task, request.hidden_states is None, self.writer.length(canvas)].append(index)
+        written: dict[int, Generation] = {}
+        for (task, _, _), indices in alike.items():
+            group, starts = [requests[index] for index in indices], [canvases[index] for index in indices]
+            with torch.no_grad():
+                output = self._write(task, group, starts, options, trajectory)
+            for row, index in enumerate(indices):
+                written[index] = self._read(row, requests[index], canvases[index], output)
+        return [written[index] for index in range(len(requests))]
 
     def _start(self, request: Request) -> Canvas:
         if request.task is not Task.INFILL:
             return blank_canvas(self.tokenizer, self.canvas[request.task])
         canvas = infill_canvas(self.tokenizer, request.text)
-        if len(canvas.tokens) > self.decoder.config.max_tokens:
-            sizes = f"{len(canvas.tokens)} tokens, the model has room for {self.decoder.config.max_tokens}"
+        room = self.decoder.config.max_tokens
+        if len(canvas.tokens) > room:
+            sizes = f"{len(canvas.tokens)} tokens, the model has room for {room}"
             raise RequestError(f"the infill text takes {sizes}: {request.text!r:.80}")
-        return canvas
+        length = min(-(-len(canvas.tokens) // LENGTH_BUCKET) * LENGTH_BUCKET, room)
+        padding = [self.tokenizer.pad_token_id] * (length - len(canvas.tokens))
+        return replace(canvas, tokens=(*canvas.tokens, *padding))
 
-    def _sample(
-        self, task: Task, requests: Sequence[Request], start: Tensor, options: SamplerOptions, trajectory: bool
+    def _write(
+        self,
+        task: Task,
+        requests: Sequence[Request],
+        canvases: Sequence[Canvas],
+        options: SamplerOptions,
+        trajectory: bool,
     ) -> SamplerOutput:
         condition = self._condition(task, requests)
         null = self._condition(task, requests, drop=True) if options.guidance_scale != 1 else None
-
-        def denoise(tokens: Tensor, rows: Tensor) -> Tensor:
-            logits: Tensor = self.decoder(tokens, condition.rows(rows))
-            if null is None:
-                return logits
-            unguided: Tensor = self.decoder(tokens, null.rows(rows)).log_softmax(-1)
-            return unguided + options.guidance_scale * (logits.log_softmax(-1) - unguided)
-
-        repeatable = torch.zeros(self.tokenizer.vocab_size, dtype=torch.bool, device=self.device)
-        repeatable[self.tokenizer.pad_token_id] = True
-        sampler = ConfidenceSampler(
-            self.tokenizer.mask_token_id, options.num_steps, options.threshold, options.temperature, repeatable
-        )
         generators = None
-        if options.temperature:
+        if self.writer.draws(options):
             generators = [_generator(options.seed, request.request_id) for request in requests]
-        return sampler.sample(denoise, start, generators, trajectory)
+        return self.writer.write(canvases, condition, null, options, generators, trajectory)
 
     def _condition(self, task: Task, requests: Sequence[Request], drop: bool = False) -> Condition:
         config = self.decoder.config
@@ -225,6 +225,12 @@ class TextGenerator:
             trajectory=tuple(tokenizer.pieces(step[row].tolist()) for step in output.trajectory),
             filled=tuple(tokenizer.decode(ids[start:stop]) for start, stop in canvas.gaps),
         )
+
+
+def _consensus(candidates: Sequence[Generation]) -> Generation:
+    """The candidate most like the others, with the calls of all."""
+    chosen = candidates[most_agreeable([candidate.text for candidate in candidates])]
+    return replace(chosen, request_id=candidates[0].request_id, nfe=sum(candidate.nfe for candidate in candidates))
 
 
 def pad_latents(states: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

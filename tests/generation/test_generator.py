@@ -1,6 +1,7 @@
 """From latents to text."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import safetensors.torch
 import torch
 
 from multimodal.decoder import CrossAttentionDecoder, DecoderConfig
+from multimodal.diffusion.samplers import SAMPLERS
 from multimodal.errors import CheckpointError, RequestError
 from multimodal.generation import Generation, Request, TextGenerator
+from multimodal.generation.consensus import most_agreeable
 from multimodal.sample import Task
 from multimodal.tasks import GAP_SLOTS
 from multimodal.tokenizer import MASK, TextTokenizer
@@ -47,6 +50,52 @@ def test_a_text_does_not_depend_on_its_batch(generator: TextGenerator) -> None:
     assert [generator.generate([request], options)[0].text for request in requests] == [g.text for g in together]
     backwards = generator.generate(requests[::-1], options)
     assert [g.text for g in backwards[::-1]] == [g.text for g in together]
+
+
+def test_a_filling_does_not_depend_on_its_batch(generator: TextGenerator) -> None:
+    """Texts of different lengths are not padded to each other's."""
+    requests = [Request(f"t{i}", Task.INFILL, text=f"a small {'red ' * 4 * i}___ on grass") for i in range(5)]
+    together = generator.generate(requests, SamplerOptions())
+    assert [generator.generate([request], SamplerOptions())[0].text for request in requests] == [
+        generation.text for generation in together
+    ]
+
+
+@pytest.mark.parametrize("kind", SAMPLERS)
+def test_every_sampler_can_be_asked_for(generator: TextGenerator, kind: str) -> None:
+    """By its name; the trajectory ends at the text, within the given calls."""
+    options = SamplerOptions.model_validate({"kind": kind, "num_steps": 3})
+    for generation in generator.generate(captions(3), options, trajectory=True):
+        assert 1 <= generation.nfe <= 3 and MASK not in generation.trajectory[-1]
+
+
+def test_the_options_of_a_sampler_reach_it(generator: TextGenerator) -> None:
+    """A bound that all entropies meet needs few calls (equal neighbours wait), one of zero a call per position."""
+    (at_once,) = generator.generate(captions(1), SamplerOptions(kind="entropy", entropy_bound=1e6, num_steps=12))
+    (in_turn,) = generator.generate(captions(1), SamplerOptions(kind="entropy", entropy_bound=0, num_steps=12))
+    assert at_once.nfe <= 7 and in_turn.nfe == 12
+
+
+def test_of_several_candidates_one_is_kept(generator: TextGenerator) -> None:
+    """The one most like the others; the calls of all count, and the first is what would be drawn alone."""
+    requests, draw = captions(3), SamplerOptions(num_steps=2, temperature=2.0)
+    single = generator.generate(requests, draw)
+    several = generator.generate(requests, draw.model_copy(update={"candidates": 5}))
+    assert [generation.request_id for generation in several] == ["r0", "r1", "r2"]
+    assert all(more.nfe >= 5 for more in several)
+    ids = [f"{request.request_id}/{number}" for request in requests for number in range(1, 5)]
+    drawn = [
+        generator.generate([replace(requests[i // 4], request_id=name)], draw)[0].text for i, name in enumerate(ids)
+    ]
+    for index, chosen in enumerate(several):
+        texts = [single[index].text, *drawn[4 * index : 4 * index + 4]]
+        assert chosen.text == texts[most_agreeable(texts)]
+
+
+def test_equal_candidates_are_refused() -> None:
+    """Several texts at temperature 0 would be one text several times."""
+    with pytest.raises(ValueError, match="set a temperature"):
+        SamplerOptions(candidates=3)
 
 
 def test_seed_and_temperature_matter(generator: TextGenerator) -> None:

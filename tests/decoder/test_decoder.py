@@ -10,10 +10,10 @@ from multimodal.decoder import (
     ConditionInput,
     CrossAttentionDecoder,
     DecoderConfig,
-    plain_attention,
     style_index,
     task_index,
 )
+from multimodal.decoder.layers import plain_attention
 
 CONFIG = DecoderConfig(
     vocab_size=40, max_tokens=24, latent_sizes={"image": 12, "text": 8}, tasks=("caption", "denoise", "infill"),

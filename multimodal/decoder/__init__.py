@@ -1,0 +1,23 @@
+"""The decoder: a transformer over text tokens that cross-attends to conditioning latents.
+
+config        its shape
+layers        attention, feed-forward layer, norms, rotary positions
+conditioning  latents, task and style become one sequence of condition tokens
+cache         what a causal decoder has read
+model         blocks and decoder
+"""
+
+from multimodal.decoder.cache import TextCache
+from multimodal.decoder.conditioning import Condition, ConditionInput, style_index, task_index
+from multimodal.decoder.config import DecoderConfig
+from multimodal.decoder.model import CrossAttentionDecoder
+
+__all__ = [
+    "Condition",
+    "ConditionInput",
+    "CrossAttentionDecoder",
+    "DecoderConfig",
+    "TextCache",
+    "style_index",
+    "task_index",
+]

@@ -1,0 +1,129 @@
+"""Conditioning: latents, task and style become the keys and values of every layer's cross-attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from multimodal.decoder.config import DecoderConfig
+from multimodal.decoder.layers import Norm
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Conditioning of a batch, as every layer's cross-attention reads it: computed once, used in every step.
+
+    Args:
+        keys, values: per layer, float [batch, heads, latents, head_size].
+        bias: float [batch, 1, 1, latents], 0 where a latent is real and -inf where it is padding.
+    """
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    bias: Tensor
+
+    def rows(self, index: Tensor) -> Condition:
+        """Some rows of the batch."""
+        if len(index) == len(self.bias):
+            return self
+        keys, values = (tuple(layer[index] for layer in layers) for layers in (self.keys, self.values))
+        return Condition(keys, values, self.bias[index])
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionInput:
+    """What a batch is conditioned on, before the decoder's adapters.
+
+    Args:
+        task: int64 [batch], index into `DecoderConfig.tasks`.
+        style: int64 [batch], index into `DecoderConfig.styles`, -1 for none.
+        modality: whose latents these are; None: none of the rows has latents.
+        hidden_states: float [batch, latents, latent_sizes[modality]].
+        attention_mask: bool [batch, latents].
+        dropped: bool [batch], rows whose latents and style are replaced by the learned null condition.
+    """
+
+    task: Tensor
+    style: Tensor
+    modality: str | None = None
+    hidden_states: Tensor | None = None
+    attention_mask: Tensor | None = None
+    dropped: Tensor | None = field(default=None)
+
+
+class LatentAdapter(nn.Module):
+    """Projects one modality's latents to the decoder's width and tells their order."""
+
+    def __init__(self, latent_size: int, hidden_size: int, grid_positions: int = 0) -> None:
+        super().__init__()
+        self.grid = nn.Parameter(torch.randn(grid_positions, hidden_size)) if grid_positions else None
+        self.norm = nn.LayerNorm(latent_size)
+        self.project = nn.Sequential(
+            nn.Linear(latent_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, hidden_size)
+        )
+        self.position = nn.Linear(hidden_size, hidden_size, bias=False)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """[batch, latents, latent_size] -> [batch, latents, hidden_size]."""
+        order = sinusoids(latents.shape[1], self.position.in_features).to(latents) if self.grid is None else self.grid
+        projected: Tensor = self.project(self.norm(latents)) + self.position(order)
+        return projected
+
+
+class ConditionEmbedder(nn.Module):
+    """Turns task, style and latents into one sequence of condition tokens."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.task = nn.Embedding(len(config.tasks), config.hidden_size)
+        self.style = nn.Embedding(len(config.styles) + 1, config.hidden_size)  # the last is "no style"
+        self.null = nn.Parameter(torch.randn(config.hidden_size) * 0.02)
+        self.adapters = nn.ModuleDict(
+            {
+                name: LatentAdapter(size, config.hidden_size, config.grid_positions.get(name, 0))
+                for name, size in sorted(config.latent_sizes.items())
+            }
+        )
+        self.norm = Norm(config.hidden_size)
+
+    def forward(self, condition: ConditionInput) -> tuple[Tensor, Tensor]:
+        """Condition tokens [batch, 3 + latents, hidden] and their mask [batch, 3 + latents]."""
+        batch = len(condition.task)
+        keep = torch.ones(batch, dtype=torch.bool, device=condition.task.device)
+        if condition.dropped is not None:
+            keep = ~condition.dropped
+        style = torch.where(keep, condition.style, -1) % self.style.num_embeddings
+        null = self.null.expand(batch, -1)
+        tokens = torch.stack([self.task(condition.task), self.style(style), null], 1)  # [batch, 3, hidden]
+        mask = torch.ones(batch, 3, dtype=torch.bool, device=keep.device)
+        if condition.modality is None or condition.hidden_states is None or condition.attention_mask is None:
+            return self.norm(tokens), mask
+        mask[:, 2] = ~keep  # the null token stands in for latents, never beside them
+        latents = self.adapters[condition.modality](condition.hidden_states)
+        return (
+            self.norm(torch.cat([tokens, latents.to(tokens)], 1)),
+            torch.cat([mask, condition.attention_mask & keep[:, None]], 1),
+        )
+
+
+@lru_cache(maxsize=64)
+def sinusoids(length: int, size: int) -> Tensor:
+    """Fixed positions [length, size] (Vaswani et al. 2017)."""
+    angles = torch.arange(length)[:, None] * torch.exp(
+        torch.arange(0, size, 2) * (-torch.log(torch.tensor(1e4)) / size)
+    )
+    return torch.cat([angles.sin(), angles.cos()], -1)
+
+
+def task_index(config: DecoderConfig, names: Sequence[str]) -> Tensor:
+    """int64 [batch]: rows of the task embedding."""
+    return torch.tensor([config.tasks.index(name) for name in names])
+
+
+def style_index(config: DecoderConfig, names: Sequence[str]) -> Tensor:
+    """int64 [batch]: rows of the style embedding, -1 for no style."""
+    return torch.tensor([config.styles.index(name) if name else -1 for name in names])

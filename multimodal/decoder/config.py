@@ -1,0 +1,54 @@
+"""The shape of a decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderConfig:
+    """Shape of a decoder.
+
+    Args:
+        vocab_size: token ids.
+        max_tokens: longest canvas.
+        latent_sizes: modality -> width of its latents.
+        tasks: names of the tasks it was trained for, in the order of their embeddings.
+        styles: names of the target styles, in the order of their embeddings.
+        grid_positions: modality -> number of latents, where these lie on a fixed grid (pictures): each gets a learned
+            position, since rows and columns are no smooth function of a running index. Others get sinusoids.
+        causal: positions attend to themselves and what is left of them: the autoregressive twin.
+    """
+
+    vocab_size: int
+    max_tokens: int
+    latent_sizes: Mapping[str, int]
+    tasks: tuple[str, ...]
+    styles: tuple[str, ...] = ()
+    grid_positions: Mapping[str, int] = field(default_factory=dict)
+    hidden_size: int = 192
+    num_layers: int = 4
+    num_heads: int = 6
+    dropout: float = 0.0
+    causal: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of 2 * num_heads {2 * self.num_heads}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `from_dict` reads it."""
+        return {name: _plain(getattr(self, name)) for name in self.__slots__}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DecoderConfig:
+        """The inverse of `to_dict`."""
+        return cls(**{**values, "tasks": tuple(values["tasks"]), "styles": tuple(values["styles"])})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value

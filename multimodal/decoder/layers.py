@@ -1,0 +1,112 @@
+"""Layers of the decoder: norms, attention, the feed-forward layer, rotary positions."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Norm(nn.LayerNorm):
+    """Layer norm without bias, in the dtype that its output is multiplied in: bf16 under autocast.
+
+    The round to bf16 would come right after it anyway; before it, it is made once and not once per product.
+    Not RMSNorm: on a CPU that runs as a dozen small kernels and layer norm as one, a fifth of a training step.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., size] -> [..., size]."""
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        return functional.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), eps=self.eps)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with normalised queries and keys (QK-norm)."""
+
+    def __init__(self, hidden_size: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        head_size = hidden_size // num_heads
+        self.query = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.key_value = nn.Linear(hidden_size, 2 * hidden_size, bias=False)
+        self.output = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.query_norm, self.key_norm = Norm(head_size), Norm(head_size)
+
+    def keys_values(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values, each [batch, heads, length, head_size]."""
+        keys, values = (self._heads(part) for part in self.key_value(hidden_states).chunk(2, -1))
+        return self.key_norm(keys), values
+
+    def queries(self, hidden_states: Tensor) -> Tensor:
+        """Queries [batch, heads, length, head_size]."""
+        normed: Tensor = self.query_norm(self._heads(self.query(hidden_states)))
+        return normed
+
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+        """Attention output [batch, length, hidden]."""
+        keys, values = keys.to(queries), values.to(queries)
+        if torch.is_grad_enabled() and queries.device.type == "cpu":
+            mixed = plain_attention(queries, keys, values, bias)
+        else:
+            mixed = functional.scaled_dot_product_attention(queries, keys, values, bias)
+        output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
+        return output
+
+    def _heads(self, hidden_states: Tensor) -> Tensor:
+        batch, length, _ = hidden_states.shape
+        return hidden_states.view(batch, length, self.num_heads, -1).transpose(1, 2)
+
+
+def plain_attention(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+    """Softmax attention in four kernels, [batch, heads, length, head_size] as PyTorch's own.
+
+    For training on a CPU: at the lengths of captions the backward of PyTorch's fused kernel takes longer than the rest
+    of the step, and its plain kernel adds checks for rows without any key, which no condition here has.
+    """
+    scores = queries * queries.shape[-1] ** -0.5 @ keys.transpose(-1, -2)
+    if bias is not None:
+        scores = scores + bias
+    mixed: Tensor = scores.softmax(-1) @ values
+    return mixed
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward layer (Shazeer 2020)."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        inner = -(-hidden_size * 8 // 3 // 32) * 32
+        self.gate_up = nn.Linear(hidden_size, 2 * inner, bias=False)
+        self.down = nn.Linear(inner, hidden_size, bias=False)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """[..., hidden] -> [..., hidden]."""
+        gate, up = self.gate_up(hidden_states).chunk(2, -1)
+        output: Tensor = self.down(functional.silu(gate) * up)
+        return output
+
+
+@lru_cache(maxsize=64)
+def rotary_angles(length: int, head_size: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of rotary positions, each [length, head_size / 2] (RoFormer, Su et al. 2021)."""
+    frequencies = 1e4 ** (-torch.arange(0, head_size, 2) / head_size)
+    angles = torch.arange(length)[:, None] * frequencies
+    return angles.cos(), angles.sin()
+
+
+@lru_cache(maxsize=256)
+def causal_bias(new: int, total: int) -> Tensor:
+    """[new, total]: 0 where one of the last `new` of `total` positions may look, -inf at what comes after it."""
+    return torch.full((new, total), -torch.inf).triu(total - new + 1)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate pairs of features, the first half against the second, by their position's angles."""
+    first, second = x.chunk(2, -1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], -1)

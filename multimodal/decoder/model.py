@@ -1,0 +1,112 @@
+"""The decoder: a transformer over text tokens that cross-attends to conditioning latents."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from multimodal.decoder.cache import TextCache
+from multimodal.decoder.conditioning import Condition, ConditionEmbedder, ConditionInput
+from multimodal.decoder.config import DecoderConfig
+from multimodal.decoder.layers import Attention, Norm, SwiGLU, causal_bias, rotary_angles, rotate
+
+
+class DecoderBlock(nn.Module):
+    """Three residual lines: attend to the text, attend to the condition, think."""
+
+    def __init__(self, config: DecoderConfig, layer: int) -> None:
+        super().__init__()
+        self.layer, self.causal = layer, config.causal
+        self.self_attention = Attention(config.hidden_size, config.num_heads)
+        self.cross_attention = Attention(config.hidden_size, config.num_heads)
+        self.feed_forward = SwiGLU(config.hidden_size)
+        self.self_norm, self.cross_norm, self.feed_forward_norm = (Norm(config.hidden_size) for _ in range(3))
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor, past: TextCache | None = None) -> Tensor:
+        """x: [batch, length, hidden]; keys, values, bias: this layer's part of a `Condition`; past: all before x."""
+        x = x + self.dropout(self._attend_to_text(self.self_norm(x), past))
+        queries = self.cross_attention.queries(self.cross_norm(x))
+        x = x + self.dropout(self.cross_attention.attend(queries, keys, values, bias.to(queries)))
+        x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        return x
+
+    def _attend_to_text(self, x: Tensor, past: TextCache | None) -> Tensor:
+        keys, values = self.self_attention.keys_values(x)
+        queries = self.self_attention.queries(x)
+        start = past.length if past else 0
+        cos, sin = (part[start:].to(queries) for part in rotary_angles(start + x.shape[1], queries.shape[-1]))
+        queries, keys = rotate(queries, cos, sin), rotate(keys, cos, sin)
+        if past:
+            keys, values = past.append(self.layer, keys, values)
+        bias = (
+            causal_bias(queries.shape[2], keys.shape[2]).to(queries) if self.causal and queries.shape[2] > 1 else None
+        )
+        return self.self_attention.attend(queries, keys, values, bias)
+
+
+class CrossAttentionDecoder(nn.Module):
+    """Logits of every position's clean token, given a canvas of tokens and masks and a condition.
+
+    Rotary positions alone cannot tell the positions of an all-mask canvas apart (equal values mix to equal values),
+    hence the learned position embedding beside them.
+    """
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.position = nn.Embedding(config.max_tokens, config.hidden_size)
+        self.condition_embedder = ConditionEmbedder(config)
+        self.blocks = nn.ModuleList(DecoderBlock(config, layer) for layer in range(config.num_layers))
+        self.norm = Norm(config.hidden_size)
+        self.apply(_initialise)
+        for block in self.blocks:
+            assert isinstance(block, DecoderBlock)
+            for layer in (block.self_attention.output, block.cross_attention.output, block.feed_forward.down):
+                nn.init.normal_(layer.weight, std=0.02 / (3 * config.num_layers) ** 0.5)
+
+    def condition(self, condition: ConditionInput) -> Condition:
+        """Every layer's cross-attention keys and values: needed once per sample, not once per step."""
+        tokens, mask = self.condition_embedder(condition)
+        pairs = [block.cross_attention.keys_values(tokens) for block in self.blocks]  # type: ignore[union-attr, operator]
+        bias = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -torch.inf)[:, None, None]
+        return Condition(tuple(keys for keys, _ in pairs), tuple(values for _, values in pairs), bias)
+
+    def forward(
+        self, tokens: Tensor, condition: Condition, positions: Tensor | None = None, past: TextCache | None = None
+    ) -> Tensor:
+        """Logits of every position, or only of some: no need to compute what no loss looks at.
+
+        Args:
+            tokens: int64 [batch, length].
+            condition: of the same rows.
+            positions: bool [batch, length].
+            past: what a causal decoder has read before these tokens; they are added to it.
+
+        Returns:
+            [batch, length, vocab], or [count, vocab] of the chosen positions in row-major order.
+        """
+        start = past.length if past else 0
+        places = self.position.weight[start : start + tokens.shape[1]]
+        x = self.embedding(tokens) + places  # [batch, length, hidden]
+        for block, keys, values in zip(self.blocks, condition.keys, condition.values, strict=True):
+            x = block(x, keys, values, condition.bias, past)
+        if past:
+            past.length += tokens.shape[1]
+        if positions is not None:
+            x = x[positions]
+        return functional.linear(self.norm(x), self.embedding.weight)
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable numbers."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Embedding) else module.weight.shape[1] ** -0.5)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,38 @@
+"""Samplers: the loops around a denoiser that turn masks into text. `SAMPLERS` names them all."""
+
+from multimodal.diffusion.samplers.ancestral import AncestralSampler, RemaskingSampler
+from multimodal.diffusion.samplers.base import Denoiser, Sampler, SamplerOutput
+from multimodal.diffusion.samplers.mask_predict import MaskPredictSampler
+from multimodal.diffusion.samplers.unmasking import (
+    BestFirstSampler,
+    ConfidenceSampler,
+    EntropyBoundedSampler,
+    SafeSampler,
+    ScheduledSampler,
+)
+
+SAMPLERS: dict[str, type[Sampler]] = {
+    "confidence": ConfidenceSampler,
+    "entropy": EntropyBoundedSampler,
+    "safe": SafeSampler,
+    "scheduled": ScheduledSampler,
+    "best_first": BestFirstSampler,
+    "ancestral": AncestralSampler,
+    "remasking": RemaskingSampler,
+    "mask_predict": MaskPredictSampler,
+}
+
+__all__ = [
+    "SAMPLERS",
+    "AncestralSampler",
+    "BestFirstSampler",
+    "ConfidenceSampler",
+    "Denoiser",
+    "EntropyBoundedSampler",
+    "MaskPredictSampler",
+    "RemaskingSampler",
+    "SafeSampler",
+    "Sampler",
+    "SamplerOutput",
+    "ScheduledSampler",
+]
