@@ -159,7 +159,7 @@ class Predictor:
             known = ", ".join(self.generator.decoder.config.styles) or "none"
             raise RequestError(f"restyle needs a 'style'; the model knows {known}")
         key = content_digest(b"\x1f".join((task.encode(), style.encode(), data)))
-        request = Request(key, task, None, text if task is Task.INFILL else "", style)
+        request = Request(key, task, None, text, style)
         self.generator.check([request])
         return request, None if task is Task.INFILL else self._encoder(task).preprocess(data)
 

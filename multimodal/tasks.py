@@ -12,7 +12,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from multimodal.errors import RequestError
+from multimodal.sample import Task
 from multimodal.tokenizer import TextTokenizer
 
 GAP = "___"
@@ -25,6 +29,12 @@ LENGTH_BUCKET = 16
 """Texts with gaps are padded to multiples of this many tokens: few lengths, and none that depends on a batch."""
 
 MAX_GAP_WORDS = 4
+
+DRAFT_TASKS = (Task.DENOISE, Task.RESTYLE)
+"""Tasks whose input is a text to be edited: decoders that read drafts are given its tokens beside its latents."""
+
+MAX_DRAFT = 64
+"""Tokens of a draft that are read; the latents hold all of the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,15 @@ def infill_canvas(tokenizer: TextTokenizer, text_with_gaps: str, fillings: Seque
         tokens += _slots(tokenizer, fillings[index] if fillings else None)
         tokens += tokenizer.encode(part.strip())
     return Canvas(tuple(tokens), tuple(gaps))
+
+
+def draft_batch(tokenizer: TextTokenizer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """The tokens of some drafts, int64 [batch, draft], and where they are no padding, bool [batch, draft]."""
+    ids = [row[:MAX_DRAFT] for row in tokenizer.encode_batch(texts)]
+    length = max(1, *(len(row) for row in ids))
+    tokens = torch.tensor([[*row, *[tokenizer.pad_token_id] * (length - len(row))] for row in ids])
+    mask = torch.tensor([[position < len(row) for position in range(length)] for row in ids])
+    return tokens, mask
 
 
 def _slots(tokenizer: TextTokenizer, filling: str | None) -> list[int]:

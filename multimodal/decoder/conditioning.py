@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -44,7 +44,9 @@ class ConditionInput:
         modality: whose latents these are; None: none of the rows has latents.
         hidden_states: float [batch, latents, latent_sizes[modality]].
         attention_mask: bool [batch, latents].
-        dropped: bool [batch], rows whose latents and style are replaced by the learned null condition.
+        dropped: bool [batch], rows whose latents, draft and style are replaced by the learned null condition.
+        draft: int64 [batch, draft], tokens of a text to be edited, for decoders that read drafts.
+        draft_mask: bool [batch, draft], where `draft` is no padding.
     """
 
     task: Tensor
@@ -52,7 +54,9 @@ class ConditionInput:
     modality: str | None = None
     hidden_states: Tensor | None = None
     attention_mask: Tensor | None = None
-    dropped: Tensor | None = field(default=None)
+    dropped: Tensor | None = None
+    draft: Tensor | None = None
+    draft_mask: Tensor | None = None
 
 
 class LatentAdapter(nn.Module):
@@ -75,7 +79,10 @@ class LatentAdapter(nn.Module):
 
 
 class ConditionEmbedder(nn.Module):
-    """Turns task, style and latents into one sequence of condition tokens."""
+    """Turns task, style, latents and draft into one sequence of condition tokens.
+
+    A draft is read through the decoder's own token embedding: what is to be copied looks like what it is copied to.
+    """
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -88,10 +95,19 @@ class ConditionEmbedder(nn.Module):
                 for name, size in sorted(config.latent_sizes.items())
             }
         )
+        self.draft = LatentAdapter(config.hidden_size, config.hidden_size) if config.draft else None
         self.norm = Norm(config.hidden_size)
 
-    def forward(self, condition: ConditionInput) -> tuple[Tensor, Tensor]:
-        """Condition tokens [batch, 3 + latents, hidden] and their mask [batch, 3 + latents]."""
+    def forward(self, condition: ConditionInput, embedding: nn.Embedding) -> tuple[Tensor, Tensor]:
+        """Condition tokens and their mask.
+
+        Args:
+            condition: of a batch.
+            embedding: of tokens.
+
+        Returns:
+            [batch, 3 + latents + draft, hidden], and bool of that shape without its last axis.
+        """
         batch = len(condition.task)
         keep = torch.ones(batch, dtype=torch.bool, device=condition.task.device)
         if condition.dropped is not None:
@@ -100,14 +116,15 @@ class ConditionEmbedder(nn.Module):
         null = self.null.expand(batch, -1)
         tokens = torch.stack([self.task(condition.task), self.style(style), null], 1)  # [batch, 3, hidden]
         mask = torch.ones(batch, 3, dtype=torch.bool, device=keep.device)
-        if condition.modality is None or condition.hidden_states is None or condition.attention_mask is None:
-            return self.norm(tokens), mask
-        mask[:, 2] = ~keep  # the null token stands in for latents, never beside them
-        latents = self.adapters[condition.modality](condition.hidden_states)
-        return (
-            self.norm(torch.cat([tokens, latents.to(tokens)], 1)),
-            torch.cat([mask, condition.attention_mask & keep[:, None]], 1),
-        )
+        parts, masks = [tokens], [mask]
+        if condition.modality and condition.hidden_states is not None and condition.attention_mask is not None:
+            mask[:, 2] = ~keep  # the null token stands in for latents, never beside them
+            parts.append(self.adapters[condition.modality](condition.hidden_states).to(tokens))
+            masks.append(condition.attention_mask & keep[:, None])
+        if self.draft is not None and condition.draft is not None and condition.draft_mask is not None:
+            parts.append(self.draft(embedding(condition.draft)).to(tokens))
+            masks.append(condition.draft_mask & keep[:, None])
+        return self.norm(torch.cat(parts, 1)), torch.cat(masks, 1)
 
 
 @lru_cache(maxsize=64)

@@ -19,6 +19,7 @@ class DecoderConfig:
         styles: names of the target styles, in the order of their embeddings.
         grid_positions: modality -> number of latents, where these lie on a fixed grid (pictures): each gets a learned
             position, since rows and columns are no smooth function of a running index. Others get sinusoids.
+        draft: conditions may hold the tokens of a text to be edited.
         causal: positions attend to themselves and what is left of them: the autoregressive twin.
     """
 
@@ -32,6 +33,7 @@ class DecoderConfig:
     num_layers: int = 4
     num_heads: int = 6
     dropout: float = 0.0
+    draft: bool = False
     causal: bool = False
 
     def __post_init__(self) -> None:

@@ -69,7 +69,7 @@ class CrossAttentionDecoder(nn.Module):
 
     def condition(self, condition: ConditionInput) -> Condition:
         """Every layer's cross-attention keys and values: needed once per sample, not once per step."""
-        tokens, mask = self.condition_embedder(condition)
+        tokens, mask = self.condition_embedder(condition, self.embedding)
         pairs = [block.cross_attention.keys_values(tokens) for block in self.blocks]  # type: ignore[union-attr, operator]
         bias = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -torch.inf)[:, None, None]
         return Condition(tuple(keys for keys, _ in pairs), tuple(values for _, values in pairs), bias)

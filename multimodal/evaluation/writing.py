@@ -12,6 +12,7 @@ from multimodal.evaluation.controls import Pooled
 from multimodal.evaluation.items import Item
 from multimodal.generation import Generation, Request
 from multimodal.sample import Modality, Task
+from multimodal.tasks import DRAFT_TASKS
 from multimodal.training.options import SamplerOptions
 
 
@@ -42,7 +43,8 @@ def build_request(item: Item, stores: Stores) -> Request:
     if item.task is Task.INFILL:
         return Request(request_id=item.sample_id, task=item.task, text=item.input)
     hidden_states = stores[item.task.modality].get(item.content_id)
-    return Request(request_id=item.sample_id, task=item.task, hidden_states=hidden_states, style=item.style)
+    text = item.input if item.task in DRAFT_TASKS else ""
+    return Request(request_id=item.sample_id, task=item.task, hidden_states=hidden_states, text=text, style=item.style)
 
 
 def write_texts(

@@ -21,7 +21,7 @@ from multimodal.errors import CheckpointError, RequestError
 from multimodal.generation.consensus import most_agreeable
 from multimodal.generation.writers import build_writer
 from multimodal.sample import Task
-from multimodal.tasks import LENGTH_BUCKET, Canvas, blank_canvas, infill_canvas
+from multimodal.tasks import DRAFT_TASKS, LENGTH_BUCKET, Canvas, blank_canvas, draft_batch, infill_canvas
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.options import SamplerOptions
 
@@ -36,7 +36,7 @@ class Request:
         request_id: with the seed, all that a drawn text depends on.
         task: what to write.
         hidden_states: conditioning latents [n, d] of the task's modality; None for infill, or for the null condition.
-        text: infill: the text with gaps `___`.
+        text: infill: the text with gaps `___`; denoise, restyle: the text to be edited, for decoders that read drafts.
         style: restyle: the target style.
     """
 
@@ -190,6 +190,10 @@ class TextGenerator:
         config = self.decoder.config
         states = [request.hidden_states for request in requests if request.hidden_states is not None]
         hidden_states, attention_mask = pad_latents(states) if states else (None, None)
+        draft, draft_mask = None, None
+        if config.draft and task in DRAFT_TASKS and any(request.text for request in requests):
+            drafts = draft_batch(self.tokenizer, [request.text for request in requests])
+            draft, draft_mask = (part.to(self.device) for part in drafts)
         return self.decoder.condition(
             ConditionInput(
                 task=task_index(config, [task] * len(requests)).to(self.device),
@@ -198,6 +202,8 @@ class TextGenerator:
                 hidden_states=None if hidden_states is None else hidden_states.to(self.device),
                 attention_mask=None if attention_mask is None else attention_mask.to(self.device),
                 dropped=torch.full((len(requests),), drop, device=self.device),
+                draft=draft,
+                draft_mask=draft_mask,
             )
         )
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from multimodal.decoder import ConditionInput, DecoderConfig, style_index, task_index
 from multimodal.sample import Sample, Task
-from multimodal.tasks import GAP, GAP_SLOTS, Canvas, draw_span, infill_canvas
+from multimodal.tasks import DRAFT_TASKS, GAP, GAP_SLOTS, Canvas, draft_batch, draw_span, infill_canvas
 from multimodal.tokenizer import TextTokenizer
 
 LATER_PADDING = 0.1
@@ -118,6 +118,9 @@ class TaskBatches:
         hidden_states = attention_mask = None
         if self.latents is not None:
             hidden_states, attention_mask = self.latents.batch([sample.content_id for sample in samples])
+        draft, draft_mask = None, None
+        if self.config.draft and self.task in DRAFT_TASKS:
+            draft, draft_mask = draft_batch(self.tokenizer, [sample.input for sample in samples])
         return ConditionInput(
             task=task_index(self.config, [self.task] * len(samples)),
             style=style_index(self.config, [sample.style for sample in samples]),
@@ -125,6 +128,8 @@ class TaskBatches:
             hidden_states=hidden_states,
             attention_mask=attention_mask,
             dropped=dropped,
+            draft=draft,
+            draft_mask=draft_mask,
         )
 
 

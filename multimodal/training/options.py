@@ -24,12 +24,15 @@ class TokenizerOptions(Options):
 
 
 class DecoderOptions(Options):
-    """Size of the cross-attention decoder."""
+    """Size of the cross-attention decoder, and whether it reads the text to be edited (denoise, restyle) token by token
+    beside its latents.
+    """
 
     hidden_size: int = Field(default=192, ge=16)
     num_layers: int = Field(default=4, ge=1)
     num_heads: int = Field(default=6, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    draft: bool = True
 
 
 class TrainOptions(Options):
