@@ -22,6 +22,7 @@ class Slice:
         name: what the part's samples share, e.g. `voice en-us`.
         value: the score by `metric` on them.
         count: how many they are.
+        dimension: what they are told apart by: `speaker`, `source`, `length` ...
     """
 
     task: Task
@@ -29,6 +30,11 @@ class Slice:
     name: str
     value: float
     count: int
+    dimension: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """As report.json names a worst slice."""
+        return {"slice": self.name, "metric": self.metric, "value": self.value, "samples": self.count}
 
 
 def slice_scores(

@@ -13,13 +13,14 @@ import torch
 
 from multimodal.dataset import Dataset
 from multimodal.errors import DatasetError
+from multimodal.evaluation.decontamination import Decontamination
 from multimodal.evaluation.items import Item, build_items
 from multimodal.evaluation.options import EvaluateOptions
 from multimodal.evaluation.predictions import write_predictions
 from multimodal.evaluation.report import ReportInputs, render_report
 from multimodal.evaluation.score import TaskScore
 from multimodal.evaluation.task_results import TaskResult, assess
-from multimodal.evaluation.writing import Generator, Stores, write_texts
+from multimodal.evaluation.writing import Generator, Stores, write_null, write_texts
 from multimodal.fingerprint import (
     INDEX,
     code_version,
@@ -46,6 +47,7 @@ CODE = (
     "synthetic/descriptions.py",
 )
 PREDICTIONS, REPORT_JSON, REPORT_HTML = "predictions.parquet", "report.json", "report.html"
+FRONTIER = "frontier.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,8 @@ def evaluate_tasks(
             skipped[str(task)] = "the model refuses every request: it was not trained for this task"
             continue
         train = build_items(dataset.samples(split=Split.TRAIN, task=task), encoded=stores.get(task.modality))
-        results.append(assess(items, generations, train, stores, seconds))
+        null = write_null(generator, task, len(items), sampler, options.controls_samples, options.batch_size)
+        results.append(assess(items, generations, train, stores, seconds, null))
     return results, skipped
 
 
@@ -205,7 +208,9 @@ def write_report(output: Path, inputs: ReportInputs, parts: Mapping[str, Any]) -
     """Write predictions, report.json and report.html to a folder that appears whole or not at all."""
     with new_folder(output) as folder:
         write_predictions(folder / PREDICTIONS, inputs.results)
-        write_json(folder / REPORT_JSON, report_values(inputs))
+        values = report_values(inputs)
+        write_json(folder / REPORT_JSON, values)
+        write_json(folder / FRONTIER, values["frontier"])
         write_file(folder / REPORT_HTML, render_report(inputs).encode())
         write_json(folder / INDEX, {"fingerprint": fingerprint(parts), "parts": dict(parts)})
     return EvaluationReport.load(output)
@@ -223,4 +228,6 @@ def report_values(inputs: ReportInputs) -> dict[str, Any]:
         "slices": [asdict(part) for result in results for part in result.slices],
         "tasks": {str(result.task): result.facts() for result in results},
         "skipped": dict(inputs.skipped),
+        "frontier": [asdict(point) for result in results for point in result.frontier],
+        "decontamination": asdict(sum((result.decontamination for result in results), Decontamination())),
     }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from multimodal.evaluation.controls import constant_answer, derangement, nearest_answers
+from multimodal.evaluation.decontamination import Decontamination
+from multimodal.evaluation.frontier import FrontierPoint
 from multimodal.evaluation.items import Item
 from multimodal.evaluation.metrics import SCENE_METRICS, Metric, metrics_for
 from multimodal.evaluation.score import TaskScore
@@ -27,6 +29,7 @@ class Answers:
         nearest: retrieved from train.
         shuffled: by the model for another item's request.
         copied: the input unchanged, for tasks from text to text.
+        null: by the model without its condition; empty in results that lack it.
     """
 
     model: tuple[str, ...]
@@ -34,6 +37,7 @@ class Answers:
     nearest: tuple[str, ...]
     shuffled: tuple[str, ...]
     copied: tuple[str, ...] | None = None
+    null: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,13 @@ class TaskResult:
 
     Args:
         seconds: wall time that the model took for all texts of the task.
+        main_metric: name of the metric that `slices`, `sample_scores` and `frontier` are given in.
+        sample_scores: each sample's part in that metric; their mean is the score (see `sufficient.Sufficient`).
+        slice_names: the slices that each item belongs to.
+        worst_slice: the slice of at least 20 samples with the worst score, None where there is none.
+        ms_per_sample: wall time per text in milliseconds, the median over batches.
+        frontier: quality and latency by number of steps.
+        decontamination: how many of the items are in train.
         refused: requests that the model refused; they count as empty answers.
     """
 
@@ -52,6 +63,13 @@ class TaskResult:
     scores: tuple[TaskScore, ...]
     slices: tuple[Slice, ...]
     seconds: float
+    main_metric: str = ""
+    sample_scores: tuple[float, ...] = ()
+    slice_names: tuple[tuple[str, ...], ...] = ()
+    worst_slice: Slice | None = None
+    ms_per_sample: float = 0.0
+    frontier: tuple[FrontierPoint, ...] = ()
+    decontamination: Decontamination = field(default_factory=Decontamination)
 
     @property
     def refused(self) -> int:
@@ -71,7 +89,10 @@ class TaskResult:
             "refused": self.refused,
             "nfe": round(self.nfe, 2),
             "seconds": round(self.seconds, 2),
+            "ms_per_sample": round(self.ms_per_sample, 3),
             "constant_answer": self.answers.constant[0],
+            "main_metric": self.main_metric,
+            "worst_slice": self.worst_slice and self.worst_slice.to_json(),
         }
 
 
@@ -81,6 +102,7 @@ def assess(
     train: Sequence[Item],
     stores: Stores,
     seconds: float,
+    null: Sequence[str] = (),
 ) -> TaskResult:
     """Score the texts that the model wrote for one task, and the controls by the same metrics.
 
@@ -90,9 +112,10 @@ def assess(
         train: all train items of the task; the constant and nearest answers come from here.
         stores: latents by modality.
         seconds: wall time of writing.
+        null: what the model wrote for each item without its condition; empty: that control is left out.
     """
     task = items[0].task
-    answers = _answers(items, generations, train, stores)
+    answers = _answers(items, generations, train, stores, null)
     metrics = metrics_for(task, items, train)
     main = next((metric for metric in metrics if isinstance(metric, SCENE_METRICS)), metrics[0])
     return TaskResult(
@@ -107,7 +130,11 @@ def assess(
 
 
 def _answers(
-    items: Sequence[Item], generations: Sequence[Generation | None], train: Sequence[Item], stores: Stores
+    items: Sequence[Item],
+    generations: Sequence[Generation | None],
+    train: Sequence[Item],
+    stores: Stores,
+    null: Sequence[str],
 ) -> Answers:
     task = items[0].task
     model = tuple(answer(*pair) for pair in zip(items, generations, strict=True))
@@ -117,22 +144,23 @@ def _answers(
         nearest=tuple(nearest_answers(items, train, stores.get(task.modality))),
         shuffled=tuple(model[index] for index in derangement(len(items))),
         copied=tuple(item.input for item in items) if task in _COPYABLE else None,
+        null=tuple(null),
     )
 
 
 def _task_score(metric: Metric, items: Sequence[Item], answers: Answers) -> TaskScore:
     score = metric.score(items, answers.model)
-    controls: Mapping[str, float] = {
-        name: metric.score(items, getattr(answers, name)).value for name in ("constant", "nearest", "shuffled")
-    }
     return TaskScore(
         task=items[0].task,
         metric=metric.name,
         value=score.value,
-        **controls,
+        constant=metric.score(items, answers.constant).value,
+        nearest=metric.score(items, answers.nearest).value,
+        shuffled=metric.score(items, answers.shuffled).value,
         higher_is_better=metric.higher_is_better,
         counts=score.counts,
         signature=score.signature,
         copied=metric.score(items, answers.copied).value if answers.copied else None,
         must_beat=metric.must_beat,
+        null=metric.score(items, answers.null).value if answers.null else None,
     )
