@@ -136,7 +136,8 @@ def main_scores(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def scaled(metric: str, value: float, higher_is_better: bool = True) -> float:
     """A value of a metric on the scale from 0 to 1 where higher is better; error rates may fall below 0."""
-    return value / SCALE.get(metric, 1.0) if higher_is_better else 1.0 - value / SCALE.get(metric, 1.0)
+    share = value / SCALE.get(metric, 1.0)
+    return share if higher_is_better else 1.0 - share
 
 
 def _reported_gain(report: Mapping[str, Any], other: Mapping[str, Any], confidence: float) -> Gain | None:
