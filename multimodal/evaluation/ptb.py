@@ -30,28 +30,30 @@ _CLITIC = rf"(?:'{_ENDINGS}(?!{_L})|’{_ENDINGS})"
 _SEGMENT = "[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}"
 _URL = r"""[^\s"<>|()]+[^\s"<>|.!?(){},\-]"""
 
-_ABBREVIATIONS = """
-    adj adm adv al ala alex apr ariz assn asst atty aug ave bhd bldg blvd brig bros capt cf cie cmdr co col colo comdr
-    conn corp cos cpl ct dak dec dept det dr drs elec ens esq est etc ext feb fla fri ft ga gen gov govs hon inc ind
-    insp intl invt jan jos jr jul jun kan kans ky lt ltd maj mar md messrs mfg mich minn mlle mme mo mon mont mr mrs ms
-    msgr mt mtg natl neb nev nov oct okla penn pfc ph plc ppte ppty pres prof profs pte ptes pty ptys pvt rd rep reps
-    rev rt sen sens sep sept seq sfc sgt spc sq sr st ste supt sys tel tenn thu thurs tue tues univ va vs vt wed wis
-    wisc wm wyo calif wash ph.d
-""".split()
-_CAPITALISED = "ark az calif del ill la mass miss ore pa tex wash".split()
-_BEFORE_NUMBERS = "art ca fig figs no nos op pp prop".split()
-_SENTENCE_STARTS = """
-    a about according additionally after an as at but earlier he her here however if in it last many more now once one
-    other our she since so some such that the their then there these they this we what when while yet you
-""".split()
+_ABBREVIATIONS = (
+    "adj adm adv al ala alex apr ariz assn asst atty aug ave bhd bldg blvd brig bros calif capt cf cie cmdr co col "
+    "colo comdr conn corp cos cpl ct dak dec dept det dr drs elec ens esq est etc ext feb fla fri ft ga gen gov "
+    "govs hon inc ind insp intl invt jan jos jr jul jun kan kans ky lt ltd maj mar md messrs mfg mich minn mlle "
+    "mme mo mon mont mr mrs ms msgr mt mtg natl neb nev nov oct okla penn pfc ph plc ppte ppty pres prof profs "
+    "pte ptes pty ptys pvt rd rep reps rev rt sen sens sep sept seq sfc sgt spc sq sr st ste supt sys tel tenn "
+    "thu thurs tue tues univ va vs vt wed wis wisc wm wyo ph.d"
+)
+_CAPITALISED = "ark az del ill la mass miss ore pa tex wash"
+_BEFORE_NUMBERS = "art ca fig figs no nos op pp prop"
+_SENTENCE_STARTS = (
+    "a about according additionally after an as at but earlier he her here however if in it last many more now "
+    "once one other our she since so some such that the their then there these they this we what when while yet "
+    "you"
+)
 
 
-def _any(words: list[str]) -> str:
-    return f"(?:{'|'.join(sorted(words, key=len, reverse=True))})"
+def _any(words: str) -> str:
+    """A pattern of any of the words, which are given with spaces between."""
+    return f"(?:{'|'.join(sorted(map(re.escape, words.split()), key=len, reverse=True))})"
 
 
-def _capitalised(words: list[str]) -> list[str]:
-    return [form for word in words for form in (word.capitalize(), word.upper())]
+def _capitalised(words: str) -> str:
+    return f"{words.title()} {words.upper()}"
 
 
 _PATTERNS = (
@@ -83,7 +85,7 @@ _PATTERNS = (
     rf"@[A-Za-z_][A-Za-z0-9_]*|#{_L}+",
     # Numbers, fractions, dates, telephone numbers, money.
     r"[\-+]?(?:\d*(?:[.:,]\d+)+|\d+)",
-    rf"(?:\d{{1,4}}[\- \u00a0])?\d{{1,4}}/\d{{1,4}}|\d{{1,2}}[\-/]\d{{1,2}}[\-/]\d{{2,4}}",
+    r"(?:\d{1,4}[\- \u00a0])?\d{1,4}/\d{1,4}|\d{1,2}[\-/]\d{1,2}[\-/]\d{2,4}",
     rf"(?:\(\d{{2,3}}\){_SPACE}?|\+{{0,2}}(?:\d{{2,4}}[\- \u00a0])?\d{{2,4}}[\- \u00a0])\d{{3,4}}[\- \u00a0]?\d{{3,5}}",
     r"[A-Z]*\$",
     # Abbreviations and acronyms; a letter that ends a sentence is none.
