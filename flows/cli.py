@@ -276,10 +276,12 @@ def sweep(conf: Conf, overrides: Overrides = None, dry_run: DryRun = False, verb
         show_sweep_intentions(options)
         return
     with _prefect(options.base, options.base_overrides()):
-        from flows.sweep import show_sweep, sweep_flow
+        from flows.sweep import sweep_flow
 
         result = sweep_flow(str(conf), list(overrides or []))
-        show_sweep(result, options.base_config().workspace)
+    from flows.sweep import show_sweep
+
+    show_sweep(result, options.base_config().workspace)
 
 
 def _run_until(stage: str, conf: Path, overrides: Sequence[str], dry_run: bool) -> None:
