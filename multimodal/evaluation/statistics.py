@@ -174,4 +174,4 @@ def _grouped(
         return differences, np.ones(len(differences))
     position = {group: index for index, group in enumerate(dict.fromkeys(groups))}
     rows = np.array([position[group] for group in groups])
-    return np.bincount(rows, weights=differences), np.bincount(rows).astype(np.float64)
+    return np.bincount(rows, weights=differences).astype(np.float64), np.bincount(rows).astype(np.float64)
