@@ -112,7 +112,7 @@ def rouge_l_of_each(
     hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser = ptb_words
 ) -> list[float]:
     """ROUGE-L of every picture, in order; see `rouge_l`."""
-    _check(hypotheses, references)
+    check_references(hypotheses, references)
     return [
         _rouge_of_one(tokenise(hypothesis), [tokenise(text) for text in texts])
         for hypothesis, texts in zip(hypotheses, references, strict=True)
@@ -180,7 +180,7 @@ class _Corpus:
     """The words of hypotheses and references as arrays."""
 
     def __init__(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser) -> None:
-        _check(hypotheses, references)
+        check_references(hypotheses, references)
         self.samples = len(hypotheses)
         self.sample_of_reference: Ints = np.repeat(np.arange(self.samples), [len(texts) for texts in references])
         words = [tokenise(text) for text in chain(hypotheses, chain.from_iterable(references))]
@@ -205,7 +205,8 @@ def _signature(metric: str, tokenise: Tokeniser) -> str:
     return f"{metric}|coco|tok:{tokenise.__name__}"
 
 
-def _check(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+def check_references(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    """Refuse lists that are empty or of different length, and pictures without references, by a `MultimodalError`."""
     if not hypotheses or len(hypotheses) != len(references):
         raise MultimodalError(f"cannot score {len(hypotheses)} hypotheses against {len(references)} sets of references")
     if not all(references):

@@ -3,7 +3,9 @@
 pycocoevalcap pipes every caption through the lexer of Stanford CoreNLP 3.4.1 (`PTBTokenizer -preserveLines
 -lowerCase`) and removes a list of punctuation. The rules here were written from what that program prints for some
 two million probes (every code point of the basic plane, every string of up to four letters as an abbreviation, natural
-and hand-made text), not from its source. They work as a lexer does: at each place the rule that matches most text wins,
+and hand-made text), not from its source. Two things are known to differ: HTML entities of letters (`&eacute;`), and
+that the reference looks from the end of one caption into the next, so that what it gives depends on the order of
+captions ("no." before a caption that begins with a digit). They work as a lexer does: at each place the rule that matches most text wins,
 the earlier one where two match as much, and what a rule looks ahead to counts as matched.
 """
 
@@ -65,10 +67,10 @@ _PATTERNS = (
     r"[nN][`'’][tT]",
     _CLITIC,
     rf"('[tT])(?i:is|was)(?:(?!{_X})|(?=[nN]{_A}[tT]))",
-    rf"(?i:(can)not|(gon|wan)na|(got)ta|(lem|gim)me)(?!{_X})",
+    rf"(?i:(can)not(?!{_A})|(gon|wan)na|(got)ta|(lem|gim)me)(?!{_X})",
     # Words that begin, end or go on with an apostrophe.
     rf"(?i:{_A}em|{_A}till?|{_A}cause|ol{_A}|somethin{_A}|ma{_A}am|c{_A}mon|ne{_A}er|e{_A}er|li{_A}l)(?!{_X})",
-    rf"{_A}[nN]{_A}|{_A}[nN](?!{_X})|{_A}\d0s|{_A}\d\d(?!\S)|[lLdDjJ]{_A}|[yY]{_A}(?={_L})",
+    rf"{_A}[nN]{_A}|'[nN](?!{_X})|’[nN]|{_A}\d0s|{_A}\d\d(?!\S)|[lLdDjJ]{_A}|[yY]{_A}(?={_L})",
     rf"[A-HJ-XZn]{_A}{_L}{{2,}}|{_L}{{2,}}(?<=[aeiouAEIOU]){_A}[aeiouA-Z]{_L}*",
     # Words, joined by hyphens, underscores, slashes, & and +.
     _WORD,
@@ -96,7 +98,7 @@ _PATTERNS = (
     # Faces and runs of signs.
     rf"[<>]?[:;=][\-o*'’]?[()DPdpO\\{{@|\[\]](?!{_X})",
     r"[\-^x=~<>'][_.][\-^x=~<>']|\([\-^x=~<>'][_.]?[\-^x=~<>']\)",
-    r"[!?]+|\*+|_+|#+|@+|<<|>>|\.{3}|''|--+",
+    r"[!?]+|\*+|_+|#+|@+|<<|>>|\.{3,}|''|--+",
     "(?i:-[lr][rcs]b-)",
     # One sign; other characters, emoji among them, are dropped as the lexer drops them.
     r"[!-/:-@\[-`{-~\u00a1-\u00ac\u00ae-\u00bf\u00d7\u00f7\u2013-\u2023\u2026\u2030-\u2044\u2070-\u209c\u20a4\u20ac]",
@@ -162,7 +164,10 @@ def _written(token: str) -> str:
         return _WRITTEN[token]
     if token[0] in "nN’" and token.lower() in _CONTRACTED:
         token = token.replace("’", "'")
-    return ("--" if token.startswith("--") else token.lower()).translate(_IN_TOKENS)
+    for run in ("--", "..."):
+        if token.startswith(run):
+            return run
+    return token.lower().translate(_IN_TOKENS)
 
 
 _CONTRACTED = frozenset(("n’t", "’s", "’m", "’d", "’re", "’ve", "’ll"))
