@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -258,7 +259,7 @@ def _quiet(workspace: Path) -> None:
     from flows.server import prepare_environment
     from multimodal.errors import RegistryError
 
-    if not workspace.is_dir():
+    if not workspace.is_dir() and not os.environ.get("MLFLOW_TRACKING_URI"):
         raise RegistryError(f"no workspace at {workspace}: `multimodal run CONF` makes one, --workspace names another")
     prepare_environment(workspace)
 

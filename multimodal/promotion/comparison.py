@@ -169,4 +169,4 @@ def _scaled_score(score: Mapping[str, Any]) -> float:
 
 def _half_width(score: Mapping[str, Any]) -> float:
     low, high = score.get("interval") or (math.nan, math.nan)
-    return abs(high - low) / 2 / SCALE.get(score["metric"], 1.0)
+    return abs(float(high) - float(low)) / 2 / SCALE.get(score["metric"], 1.0)

@@ -23,15 +23,15 @@ class Rule:
 
     Args:
         name: of the rule.
-        value: what was found, nan where nothing could be.
-        limit: what it was compared with, nan where there is none.
+        value: what was found, None where nothing could be.
+        limit: what it was compared with, None where there is none.
         passed: the verdict.
         text: both in words.
     """
 
     name: str
-    value: float
-    limit: float
+    value: float | None
+    limit: float | None
     passed: bool
     text: str
 
@@ -67,7 +67,7 @@ def decide(challenger: Evidence, champion: Evidence | None, gate: GateOptions) -
             _latency_rule(challenger, gate.max_ms_per_sample),
             _decontamination_rule(challenger, gate.max_test_in_train),
             Rule(
-                "val_score", challenger.val_score, math.nan, math.isfinite(challenger.val_score),
+                "val_score", _known(challenger.val_score), None, math.isfinite(challenger.val_score),
                 f"the val score is {challenger.val_score:.4f}",
             ),
         )
@@ -80,8 +80,8 @@ def rules_table(rules: Sequence[Rule]) -> list[dict[str, Any]]:
         {
             "rule": rule.name,
             "verdict": "passed" if rule.passed else "failed",
-            "value": None if math.isnan(rule.value) else round(rule.value, 4),
-            "limit": None if math.isnan(rule.limit) else rule.limit,
+            "value": None if rule.value is None else round(rule.value, 4),
+            "limit": rule.limit,
             "why": rule.text,
         }
         for rule in rules
@@ -90,7 +90,7 @@ def rules_table(rules: Sequence[Rule]) -> list[dict[str, Any]]:
 
 def _gain_rule(challenger: Evidence, champion: Evidence | None, gate: GateOptions) -> Rule:
     if champion is None:
-        return Rule("gain", math.nan, gate.min_gain, True, NO_CHAMPION)
+        return Rule("gain", None, gate.min_gain, True, NO_CHAMPION)
     over = f"champion version {champion.version}" if champion.version else "the champion"
     gain = compare(challenger, champion, gate.confidence)
     if gain is None:
@@ -106,9 +106,9 @@ def _gain_rule(challenger: Evidence, champion: Evidence | None, gate: GateOption
 
 def _tasks_rule(challenger: Evidence, champion: Evidence | None) -> Rule:
     if champion is None:
-        return Rule("tasks", math.nan, 0, True, NO_CHAMPION)
+        return Rule("tasks", None, 0, True, NO_CHAMPION)
     if challenger.report is None or champion.report is None:
-        return Rule("tasks", math.nan, 0, True, NO_REPORT)
+        return Rule("tasks", None, 0, True, NO_REPORT)
     lost = sorted(main_scores(champion.report).keys() - main_scores(challenger.report).keys())
     text = f"no longer scored: {', '.join(lost)}" if lost else "every task of the champion is scored"
     return Rule("tasks", len(lost), 0, not lost, text)
@@ -119,11 +119,11 @@ def _worst_slice_rule(challenger: Evidence, champion: Evidence | None, limit: fl
     if limit is None:
         return _off(name)
     if champion is None:
-        return Rule(name, math.nan, limit, True, NO_CHAMPION)
+        return Rule(name, None, limit, True, NO_CHAMPION)
     ours, theirs = _worst_slices(challenger.report or {}), _worst_slices(champion.report or {})
     drops = {task: theirs[task][1] - ours[task][1] for task in ours if task in theirs}
     if not drops:
-        return Rule(name, math.nan, limit, True, "not checked: the reports share no slices")
+        return Rule(name, None, limit, True, "not checked: the reports share no slices")
     task = max(drops, key=drops.__getitem__)
     drop = drops[task]
     text = f"{task}, {ours[task][0]}: {-drop:+.4f} against the champion's worst, {theirs[task][0]}; at least {-limit:g}"
@@ -154,7 +154,7 @@ def _gap_rule(challenger: Evidence, limit: float | None) -> Rule:
     if limit is None:
         return _off("conditioning_gap")
     if challenger.report is None:
-        return Rule("conditioning_gap", math.nan, limit, True, NO_REPORT)
+        return Rule("conditioning_gap", None, limit, True, NO_REPORT)
     gaps = {
         task: score["conditioning_gap"] / SCALE.get(score["metric"], 1.0)
         for task, score in main_scores(challenger.report).items()
@@ -166,7 +166,7 @@ def _latency_rule(challenger: Evidence, limit: float | None) -> Rule:
     if limit is None:
         return _off("latency")
     if challenger.report is None:
-        return Rule("latency", math.nan, limit, True, NO_REPORT)
+        return Rule("latency", None, limit, True, NO_REPORT)
     return _extreme_rule("latency", latencies(challenger.report), limit, least=False)
 
 
@@ -182,7 +182,7 @@ def latencies(report: Mapping[str, Any]) -> dict[str, float]:
 def _extreme_rule(name: str, values: Mapping[str, float], limit: float, least: bool) -> Rule:
     """The task with the least value must lie above the limit, or that with the greatest not above it."""
     if not values:
-        return Rule(name, math.nan, limit, False, "the report does not say; run the evaluate stage again")
+        return Rule(name, None, limit, False, "the report does not say; run the evaluate stage again")
     task = (min if least else max)(values, key=values.__getitem__)
     value = values[task]
     passed = value > limit if least else value <= limit
@@ -196,14 +196,18 @@ def _decontamination_rule(challenger: Evidence, limit: int | None) -> Rule:
     if limit is None:
         return _off(name)
     if challenger.report is None:
-        return Rule(name, math.nan, limit, True, NO_REPORT)
+        return Rule(name, None, limit, True, NO_REPORT)
     counts = challenger.report.get("decontamination")
     if counts is None:
-        return Rule(name, math.nan, limit, False, "the report does not say; run the evaluate stage again")
+        return Rule(name, None, limit, False, "the report does not say; run the evaluate stage again")
     found = counts["test_in_train"]
     text = f"{found} of {counts['checked']} test contents are in train; at most {limit} may be"
     return Rule(name, found, limit, found <= limit, text)
 
 
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def _off(name: str) -> Rule:
-    return Rule(name, math.nan, math.nan, True, "switched off")
+    return Rule(name, None, None, True, "switched off")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -178,7 +177,8 @@ def rule_tags(rules: tuple[Rule, ...]) -> dict[str, str]:
     for rule in rules:
         name = f"{GATE}{rule.name}"
         tags |= {name: "passed" if rule.passed else "failed", f"{name}.text": rule.text}
-        tags |= {f"{name}.value": repr(float(rule.value)), f"{name}.limit": repr(float(rule.limit))}
+        numbers = {"value": rule.value, "limit": rule.limit}
+        tags |= {f"{name}.{key}": "" if number is None else repr(float(number)) for key, number in numbers.items()}
     return tags
 
 
@@ -235,7 +235,8 @@ def _rules(tags: Mapping[str, str]) -> Iterator[Rule]:
     for key in tags:
         name = key.removeprefix(GATE)
         if name != key and f"{key}.text" in tags:
-            value, limit = (float(tags.get(f"{key}.{part}", math.nan)) for part in ("value", "limit"))
+            numbers = (tags.get(f"{key}.{part}") for part in ("value", "limit"))
+            value, limit = (float(number) if number else None for number in numbers)
             yield Rule(name, value, limit, tags[key] == "passed", tags[f"{key}.text"])
 
 
