@@ -141,7 +141,7 @@ class _Meteor:
     def _ended(self) -> None:
         _meteor_program.cache_clear()
         raise MultimodalError(
-            f"METEOR's Java program ended with code {self._process.wait()}; it needs 2 GB of memory, or leave METEOR out"
+            f"METEOR's Java program ended with code {self._process.wait()}; it needs 2 GB of memory, or leave it out"
         )
 
 
@@ -170,4 +170,4 @@ def _folder() -> Path:
 
 
 def _java(memory: str) -> list[str]:
-    return ["java", f"-Xmx{memory}", "-Dfile.encoding=UTF-8", "-jar"]
+    return ["java", f"-Xmx{memory}", "-XX:+UseSerialGC", "-Dfile.encoding=UTF-8", "-jar"]

@@ -3,10 +3,12 @@
 pycocoevalcap pipes every caption through the lexer of Stanford CoreNLP 3.4.1 (`PTBTokenizer -preserveLines
 -lowerCase`) and removes a list of punctuation. The rules here were written from what that program prints for some
 two million probes (every code point of the basic plane, every string of up to four letters as an abbreviation, natural
-and hand-made text), not from its source. Two things are known to differ: HTML entities of letters (`&eacute;`), and
-that the reference looks from the end of one caption into the next, so that what it gives depends on the order of
-captions ("no." before a caption that begins with a digit). They work as a lexer does: at each place the rule that matches most text wins,
+and hand-made text), not from its source. They work as a lexer does: at each place the rule that matches most text wins,
 the earlier one where two match as much, and what a rule looks ahead to counts as matched.
+
+Known to differ: HTML entities of letters (`&eacute;`), some abbreviations before a hyphen without a space (`etc.-x`);
+and the reference looks from the end of one caption into the next ("no." before one that begins with a digit), so that
+what it gives depends on the order of the captions.
 """
 
 from __future__ import annotations
