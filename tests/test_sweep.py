@@ -47,7 +47,7 @@ def options_of(**changes):
 
 def goodness(params):
     """A made-up score in [0, 1] that hangs on the learning rate, is best at 1e-3, and hardly sees the rest."""
-    return math.exp(-((math.log10(params[RATE]) + 3) ** 2)) - 0.001 * params[DROPOUT]
+    return math.exp(-((math.log10(params[RATE]) + 3) ** 2)) - 0.001 * params.get(DROPOUT, 0.0)
 
 
 def play(sweep, most=10**6):
