@@ -23,7 +23,7 @@ SEEN, UNSEEN = "voices heard in training", "voices never heard in training"
 MIN_SLICE = 20
 """Samples that a slice needs to be called the worst: with fewer, chance names it."""
 
-_LENGTHS = (0, 6, 11, 21)  # words of the shortest text of each bucket
+_LENGTHS = (1, 6, 11, 21)  # words of the shortest text of each bucket
 _NOISES = (0.0, 0.02, 0.05, 0.1, 0.2)  # character error rates that each bucket starts at
 _WIDE = 1.2  # width over height of a picture that is wide
 
@@ -174,7 +174,7 @@ def _background(item: Item) -> str:
 
 
 def _length(item: Item) -> str:
-    count = len(item.text.split())
+    count = max(1, len(item.text.split()))
     first = next(low for low in reversed(_LENGTHS) if count >= low)
     later = [low for low in _LENGTHS if low > first]
     return f"{first} to {later[0] - 1} words" if later else f"{first} words or more"

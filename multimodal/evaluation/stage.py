@@ -72,6 +72,11 @@ class EvaluationReport:
     scores: tuple[TaskScore, ...]
     fingerprint: str
 
+    @property
+    def frontier(self) -> Path:
+        """frontier.json, quality and latency by number of steps."""
+        return self.path / FRONTIER
+
     @classmethod
     def load(cls, path: Path) -> EvaluationReport:
         """Read a finished evaluation.
