@@ -11,10 +11,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors", "fingerprint", "options"},
-    {"sample"},
+    {"sample", "promotion"},
     {"synthetic", "latents", "dataset", "tokenizer", "tasks", "diffusion", "decoder", "optimizer"},
     {"encoders", "ingest"},
-    {"generation", "training", "evaluation", "predictor", "package"},
+    {"generation", "training", "evaluation", "predictor", "package", "model_card"},
     {"registry", "serving", "tracking", "pyfunc_model"},
     {"config"},
     {"sweep"},
