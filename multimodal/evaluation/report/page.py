@@ -21,6 +21,7 @@ from multimodal.evaluation.report.objects import ObjectErrors, object_errors
 from multimodal.evaluation.report.scores import CONTROL_MEANINGS, headline, score_row, slice_rows
 from multimodal.evaluation.report.trajectories import player_films
 from multimodal.evaluation.report.word_errors import Confusion, WordErrors, confusions, word_errors
+from multimodal.evaluation.slices import MIN_SLICE
 from multimodal.evaluation.task_results import TaskResult
 from multimodal.sample import Modality, Task
 
@@ -70,6 +71,7 @@ def render_report(inputs: ReportInputs) -> str:
         total=len(judged),
         blind=[row for row in judged if row.blind],
         slices={result.task: slice_rows(result) for result in inputs.results if result.slices},
+        min_slice=MIN_SLICE,
         errors=[errors for errors in found if errors.words or errors.objects or errors.gaps],
         frontier=frontier_charts([point for result in inputs.results for point in result.frontier], TASK_TITLES),
         charts=training_charts(inputs.history),

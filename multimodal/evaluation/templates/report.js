@@ -165,7 +165,7 @@ function showStep(index) {
   const now = film.steps[film.at], before = film.steps[Math.max(0, film.at - 1)];
   film.cells.forEach(([cell, last], position) => {
     const text = now[position];
-    cell.className = "cell" + (text === null ? " mask" : text !== before[position] ? " new" : "") + (last === "" ? " pad" : "") + (last.startsWith(" ") && position ? " space" : "");
+    cell.className = "cell" + (text === null ? " mask" : text !== before[position] ? " new" : "") + (last === "" ? " pad" : "");
     cell.textContent = (text || last).replace(/^ /, "") || " ";
   });
   byId("film-slider").value = String(film.at);
@@ -194,7 +194,7 @@ function pickFilm(number) {
   const task = tasks[film.task], { index, steps } = task.films[Number(number)], example = task.examples[index];
   film.steps = steps;
   film.cells = steps[steps.length - 1].map((last) => [make("span"), last ?? ""]);
-  byId("film-canvas").replaceChildren(...film.cells.map(([cell]) => cell));
+  byId("film-canvas").replaceChildren(...film.cells.flatMap(([cell, last], position) => (last.startsWith(" ") && position ? [" ", cell] : [cell])));
   byId("film-media").replaceChildren(...media(task.kind, example));
   byId("film-given").replaceChildren(...(example.input ? [line("input", "input", example.input)] : []));
   byId("film-reference").replaceChildren(make("span", { className: "name", textContent: "reference" }), example.references[0]);
