@@ -76,6 +76,7 @@ def _axes(height: float, x_label: str) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.set_xlabel(x_label, color=INK)
     axes.tick_params(colors=INK, labelsize=9)
+    axes.set_axisbelow(True)
     axes.grid(visible=True, color=INK, alpha=0.12)
     axes.spines[["top", "right"]].set_visible(False)
     for side in ("left", "bottom"):
