@@ -81,7 +81,7 @@ def meteor_cases() -> dict[str, tuple[list[str], list[list[str]]]]:
     references = [[text, texts[(number + 3) % len(texts)]] for number, text in enumerate(texts)]
     cases = {"sample": ([texts[(number + 1) % len(texts)] for number in range(len(texts))], references)}
     if METRICS.is_dir():
-        items = json.loads((METRICS / "aac_example_1.json").read_text())["items"]
+        items = json.loads((METRICS / "aac_example_1.json").read_text())["items"][:60]
         cases["aac_example_1"] = ([item["cand"] for item in items], [item["refs"] for item in items])
     return cases
 
@@ -97,6 +97,13 @@ def reference_meteor(hypotheses: Sequence[str], references: Sequence[Sequence[st
 
 def main() -> None:
     """Write the stored outputs."""
+    store_words()
+    scores = {name: reference_meteor(*case) for name, case in meteor_cases().items()}
+    (DATA / "meteor.json").write_text(json.dumps(scores, indent=1) + "\n")
+
+
+def store_words() -> None:
+    """Of the jar: for the hard cases and the sample corpus, and as hashes for Flickr8k."""
     words = "\n".join(jar_words([*hard_texts(), *sample_texts()])) + "\n"
     (DATA / "ptb_words.txt").write_text(words, encoding="utf-8")
     if FLICKR8K.is_dir():
@@ -105,8 +112,6 @@ def main() -> None:
             for name, texts in flickr8k_captions().items()
         }
         (DATA / "ptb_flickr8k.json").write_text(json.dumps(hashes, indent=1) + "\n")
-    scores = {name: reference_meteor(*case) for name, case in meteor_cases().items()}
-    (DATA / "meteor.json").write_text(json.dumps(scores, indent=1) + "\n")
 
 
 if __name__ == "__main__":
