@@ -108,7 +108,9 @@ def test_versions_are_judged_by_pairs_of_their_stored_predictions(workspace, sma
     back = rollback(workspace, "sample")  # and now the second may go, with its files; the first and third may not
     assert back.version == 1 and champion_history(workspace, "sample") == [1]
     promote_version(workspace, infos[2], "again")
-    (mine,) = [path for path in (workspace / "mlartifacts").rglob("MLmodel") if "package_fingerprint: f1" in path.read_text()]
+    (mine,) = [
+        path for path in (workspace / "mlartifacts").rglob("MLmodel") if "package_fingerprint: f1" in path.read_text()
+    ]
     assert [info.version for info in removable_versions(workspace, "sample")] == [2]
     assert [info.version for info in remove_versions(workspace, "sample", [1, 2, 3])] == [2]
     assert [info.version for info in list_versions(workspace, "sample")] == [3, 1] and not mine.exists()
