@@ -103,11 +103,12 @@ def metrics_for(
     train: Sequence[Item],
     normaliser: NormaliserName = "none",
     confidences: Mapping[str, float] | None = None,
+    java: bool = False,
 ) -> list[Metric]:
     """The metrics of a task's items.
 
-    Scenes are checked where described, styles where train shows at least two, METEOR where its program is there, SARI
-    where texts have an input, calibration where confidences are known (of captions never: none equals a reference).
+    Scenes are checked where described, styles where train shows at least two, SARI where texts have an input,
+    calibration where confidences are known (of captions never: none equals a reference).
 
     Args:
         task: of the items.
@@ -115,11 +116,12 @@ def metrics_for(
         train: all train items of the task.
         normaliser: for the error rates of transcripts.
         confidences: sample_id -> the model's confidence in its text, 0 to 1.
+        java: METEOR too, where its program is there; it takes seconds to a minute to start, and 2 GB.
     """
     given: NormaliserName = normaliser if task is Task.TRANSCRIBE else "none"
     metrics = [metric(given) if issubclass(metric, ErrorRate) else metric() for metric in TASK_METRICS[task]]
     if task is Task.CAPTION:
-        metrics += _of_captions(items, train)
+        metrics += _of_captions(items, train, java)
     if task is Task.RESTYLE:
         if all(item.input for item in items):
             metrics.append(Sari())
@@ -131,9 +133,9 @@ def metrics_for(
     return metrics
 
 
-def _of_captions(items: Sequence[Item], train: Sequence[Item]) -> list[Metric]:
+def _of_captions(items: Sequence[Item], train: Sequence[Item], java: bool) -> list[Metric]:
     metrics: list[Metric] = [CopyRate(train)]
-    if meteor_unavailable() is None:
+    if java and meteor_unavailable() is None:
         metrics.append(Meteor())
     if any(item.scene is not None for item in items):
         metrics += [*(metric() for metric in SCENE_METRICS), HallucinatedObjects()]
