@@ -19,6 +19,7 @@ needs_meteor = pytest.mark.skipif(meteor_unavailable() is not None, reason=str(m
 
 
 @needs_meteor
+@pytest.mark.skipif(not (DATA / "meteor.json").is_file(), reason="make_reference_captions.py has not been run")
 def test_meteor_equals_the_reference_on_stored_cases():
     """For the corpus and for each picture, to the last digit that the program prints."""
     stored = json.loads((DATA / "meteor.json").read_text())
