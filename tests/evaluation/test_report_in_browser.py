@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 
 import pytest
 
@@ -55,6 +56,14 @@ def address(corpus, tmp_path_factory):
     return (folder / "report.html").rename(elsewhere / "moved.html").as_uri()
 
 
+def wait_until(page, expression, seconds=30):
+    """Playwright's own waiting evaluates strings in the page, which the page's content policy forbids."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, f"{expression} is still false after {seconds} s"
+        page.wait_for_timeout(50)
+
+
 @pytest.fixture
 def open_page(browser, address):
     """Opens the page without network; at the end nothing was said on its console and nothing was fetched."""
@@ -82,7 +91,7 @@ def open_page(browser, address):
 def test_the_page_opens_without_errors_and_fits(open_page, width, scheme):
     """All pictures are there, and nothing has to be scrolled sideways; dark is dark."""
     page = open_page(width, scheme)
-    page.wait_for_function("[...document.images].every(image => image.complete)")
+    wait_until(page, "[...document.images].every(image => image.complete)")
     assert page.evaluate("document.images.length") > 0
     assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
     assert page.evaluate("document.documentElement.scrollWidth") == width
@@ -105,9 +114,9 @@ def test_the_gallery_filters(open_page):
     assert page.locator("#cards .meta", has_text="voice2").count() == cards.count() == 2
     page.locator("#slice").select_option("")
     page.locator("#search").fill("OOPS")
-    page.wait_for_function("document.querySelector('#count').textContent.startsWith('2 of')")
+    wait_until(page, "document.querySelector('#count').textContent.startsWith('2 of')")
     page.locator("#search").fill("no such word")
-    page.wait_for_function("document.querySelector('#count').textContent.startsWith('0 of')")
+    wait_until(page, "document.querySelector('#count').textContent.startsWith('0 of')")
     assert cards.count() == 0
 
 
@@ -136,7 +145,7 @@ def test_sounds_play(open_page):
     page = open_page()
     page.locator("#tasks").get_by_text("Transcripts").click()
     page.evaluate("async () => { const a = document.querySelector('#cards audio'); a.muted = true; await a.play(); }")
-    page.wait_for_function("document.querySelector('#cards audio').currentTime > 0.05", timeout=20_000)
+    wait_until(page, "document.querySelector('#cards audio').currentTime > 0.05")
     assert page.evaluate("document.querySelector('#cards audio').duration") == pytest.approx(0.25, abs=0.05)
 
 
@@ -153,7 +162,7 @@ def test_steps_can_be_walked_through(open_page):
     page.get_by_label("one step back").click()
     assert canvas.locator(".mask").count() == masks
     page.locator("#film-play").click()
-    page.wait_for_function("document.querySelector('#film-count').textContent === 'step 2 of 2, 0 open'")
+    wait_until(page, "document.querySelector('#film-count').textContent === 'step 2 of 2, 0 open'")
     assert page.locator("#film-play").inner_text() == "Play"
     page.locator("#film-tasks").get_by_text("Infill").click()
     page.locator("#film-samples").get_by_text("sample 2").click()
