@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 from sacrebleu.metrics import BLEU, CHRF
 
-from multimodal.evaluation import captions
+from multimodal.evaluation import captions, text_scores
 from multimodal.evaluation.error_rates import Unit, error_counts_of_each
 from multimodal.evaluation.items import Item
 from multimodal.evaluation.metrics import Metric, StyleMetric
@@ -155,14 +154,34 @@ def _restyle_bleu(metric: Metric, items: Sequence[Item], hypotheses: Sequence[st
         score = bleu.corpus_score([hypothesis], [[reference] for reference in item.references])
         rows.append([*score.counts, *score.totals, score.sys_len, score.ref_len])
 
-    def combine(sums: FloatArray) -> FloatArray:
-        values = np.empty(sums.shape[:-1])
-        for place in product(*map(range, values.shape)):
-            *counts, written, asked = (round(number) for number in sums[place])
-            values[place] = bleu.compute_bleu(counts[:4], counts[4:], written, asked, bleu.smooth_method).score
-        return values
+    def of_sums(sums: FloatArray) -> float:
+        *counts, written, asked = (round(number) for number in sums)
+        return bleu.compute_bleu(counts[:4], counts[4:], written, asked, bleu.smooth_method).score
 
-    return Sufficient(np.array(rows, np.float64), combine)
+    return _one_by_one(rows, of_sums)
+
+
+def _chrf(metric: Metric, items: Sequence[Item], hypotheses: Sequence[str]) -> Sufficient:
+    chrf = CHRF()  # its scores do not hold their counts; sacrebleu's own bootstrap takes them from here too
+    pairs = zip(items, hypotheses, strict=True)
+    rows = [
+        chrf._extract_corpus_statistics([hypothesis], [[text] for text in item.references])[0]
+        for item, hypothesis in pairs
+    ]
+    return _one_by_one(rows, lambda sums: chrf._aggregate_and_compute([[round(number) for number in sums]]).score)
+
+
+def _gleu(metric: Metric, items: Sequence[Item], hypotheses: Sequence[str]) -> Sufficient | None:
+    if any(len(item.references) > 1 for item in items):
+        return None  # the score is then a mean over rounds of drawn references
+    pairs = zip(items, hypotheses, strict=True)
+    rows = [text_scores._gleu_statistics(hypothesis, item.references[0], item.input) for item, hypothesis in pairs]
+    return _one_by_one(rows, text_scores._gleu_value)
+
+
+def _one_by_one(rows: npt.ArrayLike, of_sums: Callable[[FloatArray], float]) -> Sufficient:
+    """Statistics of a metric whose formula takes the sums of one set of samples at a time."""
+    return Sufficient(np.asarray(rows, np.float64), lambda sums: np.apply_along_axis(of_sums, -1, sums))
 
 
 def _style_accuracy(metric: Metric, items: Sequence[Item], hypotheses: Sequence[str]) -> Ratio:
@@ -184,7 +203,7 @@ def _in_asked_style(metric: Metric, items: Sequence[Item], hypotheses: Sequence[
     return [style == item.style for style, item in zip(metric.classifier(hypotheses), items, strict=True)]
 
 
-_MAKERS: dict[str, Callable[[Metric, Sequence[Item], Sequence[str]], Sufficient]] = {
+_MAKERS: dict[str, Callable[[Metric, Sequence[Item], Sequence[str]], Sufficient | None]] = {
     "cider_d": _cider_d,
     "rouge_l": _rouge_l,
     **{f"bleu_{order}": _coco_bleu(order) for order in range(1, 5)},
@@ -196,7 +215,10 @@ _MAKERS: dict[str, Callable[[Metric, Sequence[Item], Sequence[str]], Sufficient]
     "cer_improvement": _errors_removed,
     "exact_match": _of_items_alone,
     "infill_accuracy": _of_items_alone,
+    "gleu": _gleu,
     "restyle_bleu": _restyle_bleu,
+    "chrf": _chrf,
+    "copy_rate": _of_items_alone,
     "style_accuracy": _style_accuracy,
     "style_with_content": _style_with_content,
 }
