@@ -42,9 +42,9 @@ def remove_versions(workspace: Path, name: str, versions: Sequence[int]) -> list
         for info in chosen:
             source = client.get_model_version(info.name, str(info.version))
             client.delete_model_version(info.name, str(info.version))
-            if source.model_id:
-                _remove_files(client.get_logged_model(source.model_id).artifact_location, client.tracking_uri)
-                client.delete_logged_model(source.model_id)
+            if model_id := _model_id(source):
+                _remove_files(client.get_logged_model(model_id).artifact_location, client.tracking_uri)
+                client.delete_logged_model(model_id)
     used = {info.fingerprint for other in registered_names(workspace) for info in list_versions(workspace, other)}
     for info in chosen:
         if info.fingerprint and info.fingerprint not in used:
@@ -55,10 +55,10 @@ def remove_versions(workspace: Path, name: str, versions: Sequence[int]) -> list
 def version_bytes(workspace: Path, info: ModelVersionInfo) -> int:
     """Bytes of the files that a version is loaded from."""
     client = tracking_client(workspace)
-    source = client.get_model_version(info.name, str(info.version))
-    if not source.model_id:
+    model_id = _model_id(client.get_model_version(info.name, str(info.version)))
+    if not model_id:
         return 0
-    model = client.get_logged_model(source.model_id)
+    model = client.get_logged_model(model_id)
     repository = get_artifact_repository(model.artifact_location, client.tracking_uri)
     folders: list[str | None] = [None]
     size = 0
@@ -69,6 +69,12 @@ def version_bytes(workspace: Path, info: ModelVersionInfo) -> int:
             else:
                 size += file.file_size or 0
     return size
+
+
+def _model_id(version: Any) -> str:
+    """The logged model of a version; the SQL registry gives it as the version's source alone. "" where there is none."""
+    source = str(version.source)
+    return str(version.model_id or (source.removeprefix("models:/") if source.startswith("models:/m-") else ""))
 
 
 def _remove_files(location: str, tracking_uri: str) -> None:
