@@ -72,7 +72,7 @@ def version_bytes(workspace: Path, info: ModelVersionInfo) -> int:
 
 
 def _model_id(version: Any) -> str:
-    """The logged model of a version; the SQL registry gives it as the version's source alone. "" where there is none."""
+    """The logged model of a version, "" where there is none; a SQL registry names it in the source alone."""
     source = str(version.source)
     return str(version.model_id or (source.removeprefix("models:/") if source.startswith("models:/m-") else ""))
 
