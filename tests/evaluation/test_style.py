@@ -61,4 +61,4 @@ def test_one_style_alone_is_not_told_apart():
     """Where train holds one style, only BLEU is reported: always the same verdict would measure nothing."""
     train = items_of(TOPICS, ("formal",))
     assert not fit_style_classifier(train).can_tell
-    assert [metric.name for metric in metrics_for(Task.RESTYLE, train, train)] == ["restyle_bleu"]
+    assert not {metric.name for metric in metrics_for(Task.RESTYLE, train, train)} & {"style_accuracy", "style_with_content"}
