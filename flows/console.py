@@ -67,18 +67,24 @@ def program(name: str) -> str:
 
 
 def show_scores(scores: tuple[TaskScore, ...]) -> None:
-    """The table of scores beside their controls; a score that does not beat its shuffled control is red."""
+    """The table of scores beside their controls; a score that does not beat its shuffled control is red.
+
+    Scores that no control is asked to lose to (diagnostics) are in the report alone.
+    """
+    from multimodal.evaluation.score import CONTROLS  # its package is loaded by then, and not before
+
     table = Table(title="Scores beside their controls", title_justify="left")
     for column in ("task", "metric"):
         table.add_column(column)
-    for column in ("score", "constant", "nearest", "shuffled", "input"):
+    for column in ("score", "95 % interval", *CONTROLS, "input"):
         table.add_column(column, justify="right")
-    for score in scores:
+    for score in (score for score in scores if score.must_beat):
         style = "" if score.beats_controls else "yellow" if score.conditioning_gap > 0 else "bold red"
         arrow = "" if score.higher_is_better else " (less is better)"
-        controls = [f"{value:.3f}" for value in (score.constant, score.nearest, score.shuffled)]
-        copied = "" if score.copied is None else f"{score.copied:.3f}"
-        table.add_row(str(score.task), score.metric + arrow, f"{score.value:.3f}", *controls, copied, style=style)
+        low_high = "{:.3f} to {:.3f}".format(*score.interval) if score.interval else ""
+        numbers = [score.value, *(score.controls.get(name) for name in CONTROLS), score.copied]
+        shown = ["" if number is None else f"{number:.3f}" for number in numbers]
+        table.add_row(str(score.task), score.metric + arrow, shown[0], low_high, *shown[1:], style=style)
     console().print(table)
 
 

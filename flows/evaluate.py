@@ -12,7 +12,7 @@ from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES, StagePlan, run_stage
 from multimodal.config import PipelineConfig
 from multimodal.dataset import Dataset, DatasetInfo
-from multimodal.evaluation import EvaluationReport, evaluate, plan_evaluate
+from multimodal.evaluation import CONTROLS, EvaluationReport, evaluate, plan_evaluate
 from multimodal.training.job import TrainResult
 
 
@@ -45,18 +45,20 @@ def score_split(
         progress=reporter.progress,
         facts={"pipeline": config.name, "train steps": f"{trained.steps:,}", "train minutes": f"{trained.minutes:.1f}"},
     )
-    for file in (report.html, report.json):
+    for file in (report.html, report.json, report.frontier):
         reporter.run.log_file(file)
     return report
 
 
 def metrics_of(config: PipelineConfig, report: EvaluationReport) -> dict[str, float]:
-    """Every score and its controls, named as in MLflow."""
+    """Every score with its controls, the ends of its interval and its conditioning gap, named as in MLflow."""
     metrics: dict[str, float] = {}
     for score in report.scores:
         name = f"{config.evaluate.split}/{score.task}/{score.metric}"
-        metrics |= {name: score.value, f"{name}/constant": score.constant}
-        metrics |= {f"{name}/nearest": score.nearest, f"{name}/shuffled": score.shuffled}
+        metrics |= {name: score.value, f"{name}/conditioning_gap": score.conditioning_gap}
+        metrics |= {f"{name}/{control}": value for control, value in score.controls.items()}
+        if score.interval:
+            metrics |= {f"{name}/low": score.interval[0], f"{name}/high": score.interval[1]}
     return metrics
 
 
@@ -67,16 +69,16 @@ def describe(config: PipelineConfig, report: EvaluationReport) -> Summary:
             "task": str(score.task),
             "metric": score.metric,
             "score": round(score.value, 4),
-            "constant": round(score.constant, 4),
-            "nearest": round(score.nearest, 4),
-            "shuffled": round(score.shuffled, 4),
-            "beats all controls": score.beats_controls,
+            "95 % interval": "{:.4f} to {:.4f}".format(*score.interval) if score.interval else "",
+            **{control: round(score.controls[control], 4) if control in score.controls else "" for control in CONTROLS},
+            "beats all controls": score.beats_controls if score.must_beat else "",
         }
         for score in report.scores
     ]
-    beaten = sum(score.beats_controls for score in report.scores)
+    judged = [score for score in report.scores if score.must_beat]
+    beaten = sum(score.beats_controls for score in judged)
     return Summary(
-        line=f"{beaten} of {len(report.scores)} scores beat their controls",
+        line=f"{beaten} of {len(judged)} scores beat their controls",
         table=table,
         metrics=metrics_of(config, report),
         details={"report": report.html, "predictions": report.predictions},

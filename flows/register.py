@@ -1,32 +1,53 @@
-"""Stage 5: checkpoint, encoders and report -> a registered model version, perhaps the new champion."""
+"""Stage 5: checkpoint, encoders and report -> a registered model version, perhaps the new champion.
+
+The version is judged by the promotion gate of the configuration; its verdicts go to the version's tags and to the
+table `promotion-gate` in Prefect. With `registry.approval` the flow run pauses after a version has passed and asks a
+person, in Prefect's dashboard (Resume) or by `prefect.flow_runs.resume_flow_run(ID, run_input={"approve": True})`.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from functools import partial
+from typing import Any
 
-from prefect import flow, runtime, task
+from prefect import flow, pause_flow_run, runtime, task
+from prefect.artifacts import create_table_artifact
+from prefect.exceptions import FlowPauseTimeout
+from prefect.input import RunInput
 
 from flows.artifacts import Summary
 from flows.encode import EncodedDataset
 from flows.evaluate import metrics_of
 from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES, StagePlan, run_stage
+from multimodal import __version__
 from multimodal.config import PipelineConfig
 from multimodal.dataset import Dataset, DatasetInfo
 from multimodal.encoders import build_encoder
 from multimodal.encoders.options import EncodeOptions
 from multimodal.evaluation import EvaluationReport
 from multimodal.fingerprint import code_version
+from multimodal.model_card import model_card, package_facts
 from multimodal.package import ModelPackage, write_package
 from multimodal.predictor import Row
-from multimodal.registry import ModelVersionInfo, find_version, register_model
+from multimodal.promotion import rules_table
+from multimodal.registry import ModelVersionInfo, describe_version, find_version, promote_version, register_model
 from multimodal.sample import Content, Modality, Sample, Split, Task
 from multimodal.tasks import make_gap
 from multimodal.tracking import FLOW_RUN_ID, tracking_uri
 from multimodal.training.job import TrainResult
 
 PROBES_PER_TASK = 2
+CODE = ("package.py", "predictor.py", "pyfunc_model.py", "registry", "promotion", "model_card.py", "serving.py")
+APPROVAL_POLL_SECONDS = 5
+
+
+class Approval(RunInput):
+    """What a person is asked when a version has passed the gate."""
+
+    approve: bool = False
+    note: str = ""
 
 
 def plan(
@@ -43,7 +64,7 @@ def plan(
         "evaluation": report.fingerprint,
         "options": config.registry.model_dump(mode="json"),
         "registry": tracking_uri(config.workspace),
-        "code": code_version("package.py", "predictor.py", "pyfunc_model.py", "registry.py", "serving.py"),
+        "code": code_version(*CODE),
     }
     chosen = StagePlan.of(config, "register", parts)
     known = chosen.result(ModelVersionInfo)
@@ -69,18 +90,98 @@ def register_version(
     tags = {name: f"{value:.6g}" for name, value in metrics_of(config, report).items()}
     tags |= {"dataset.fingerprint": dataset.fingerprint, "train.fingerprint": trained.fingerprint}
     tags |= {"evaluation.fingerprint": report.fingerprint, FLOW_RUN_ID: str(runtime.flow_run.root_flow_run_id or "")}
+    facts = facts_of_model(config, dataset, trained, report, package)
     version = register_model(
         config.workspace,
         config.name,
         package,
         reporter.run.run_id,
         trained.val_score,
+        evaluation=report.path,
+        gate=config.registry.gate,
         promote=config.registry.promote,
+        approval=config.registry.approval,
+        facts=facts,
         tags=tags,
-        description=describe_model(config, dataset, trained, report),
     )
+    facts |= {"version": version.version, "origin": {"registered by MLflow run": version.run_id}}
+    scores = json.loads(report.json.read_text())
+    describe_version(config.workspace, version, model_card(facts, scores, version.gate))
     reporter.progress(2, 2)
     return version
+
+
+def facts_of_model(
+    config: PipelineConfig,
+    dataset: DatasetInfo,
+    trained: TrainResult,
+    report: EvaluationReport,
+    package: ModelPackage,
+) -> dict[str, Any]:
+    """Everything that the model card says, as JSON values."""
+    licences = config.registry.licences
+    return {
+        "name": config.name,
+        "config": config.model_dump(mode="json", exclude={"workspace"}),
+        "data": {
+            "fingerprint": dataset.fingerprint,
+            "digest": dataset.digest,
+            "counts": {name: getattr(dataset.counts, name) for name in ("rows", "kept", "quarantined", "duplicate")},
+            "by_split": dict(dataset.by_split),
+            "by_task": dict(dataset.by_task),
+            "by_reason": dict(dataset.by_reason),
+            "sources": {
+                source.name: {"task": source.task, "path": str(source.path), "licence": licences.get(source.name, "")}
+                for source in config.ingest.sources
+            },
+        },
+        "training": {
+            "fingerprint": trained.fingerprint,
+            "checkpoint": trained.checkpoint.name,
+            "parameters": trained.num_parameters,
+            "steps": trained.steps,
+            "minutes": round(trained.minutes, 2),
+            "val_score": trained.val_score,
+        },
+        "evaluation": {"fingerprint": report.fingerprint},
+        "package": package_facts(package.path),
+        "code": {"library version": __version__, "SHA-256 of the library's code": code_version(".")},
+    }
+
+
+def ask_approval(version: ModelVersionInfo, minutes: float) -> Approval | None:
+    """Pause the flow run until a person answers; None where nobody does in time."""
+    verdicts = "\n".join(f"- {rule.name}: {rule.text}" for rule in version.gate)
+    question = f"Make **{version.name} version {version.version}** champion? It passed the gate:\n\n{verdicts}"
+    asked = Approval.with_initial_data(description=question, approve=False, note="")
+    try:
+        return pause_flow_run(wait_for_input=asked, timeout=round(60 * minutes), poll_interval=APPROVAL_POLL_SECONDS)
+    except FlowPauseTimeout:
+        return None
+
+
+def settle(config: PipelineConfig, version: ModelVersionInfo, reporter: StageReporter) -> ModelVersionInfo:
+    """Ask a person where the configuration wants it and the gate lets the version pass, and act on the answer."""
+    asked = config.registry.approval and config.registry.promote and not version.promoted
+    if not asked or not version.gate or not all(rule.passed for rule in version.gate):
+        return version
+    reporter.say("waits for a person's approval in Prefect")
+    answer = ask_approval(version, config.registry.approval_minutes)
+    if answer is None or not answer.approve:
+        return version
+    return promote_approved(config, version, f"approved by a person{': ' + answer.note if answer.note else ''}")
+
+
+@task(name="promote the approved version", **IO_RETRIES)
+def promote_approved(config: PipelineConfig, version: ModelVersionInfo, note: str) -> ModelVersionInfo:
+    """Make the version champion, unless another has become champion meanwhile and is not beaten."""
+    return promote_version(config.workspace, version, note, config.registry.gate)
+
+
+def publish_gate(version: ModelVersionInfo) -> None:
+    """The gate's verdicts as a table artifact."""
+    verdict = f"{version.name} version {version.version}: {version.reason}"
+    create_table_artifact(rules_table(version.gate), key="promotion-gate", description=verdict)
 
 
 def make_package(
@@ -121,13 +222,6 @@ def _probe_row(sample: Sample, content: Content | None) -> Row:
     return Row(str(sample.task), text=sample.input, style=sample.style)
 
 
-def describe_model(config: PipelineConfig, dataset: DatasetInfo, trained: TrainResult, report: EvaluationReport) -> str:
-    """The text that the registry shows of a version."""
-    scores = "; ".join(f"{score.task} {score.metric} {score.value:.3f}" for score in report.scores)
-    size = f"{trained.num_parameters / 1e6:.1f} M parameters, {trained.steps:,} steps"
-    return f"{config.name}: {size}, {dataset.counts.kept:,} samples. Scores on {config.evaluate.split}: {scores}."
-
-
 def describe(version: ModelVersionInfo) -> Summary:
     """Name, version, aliases and why."""
     aliases = ", ".join(version.aliases) or "no alias"
@@ -157,6 +251,12 @@ def register_flow(
     report: EvaluationReport,
 ) -> ModelVersionInfo:
     """Register the model of a pipeline; the aliases returned are those that the version has now."""
-    work = partial(register_version, config, dataset, encoded, encoders, trained, report)
+
+    def work(reporter: StageReporter) -> ModelVersionInfo:
+        version = register_version(config, dataset, encoded, encoders, trained, report, reporter)
+        version = settle(config, version, reporter)  # in the flow, not in the task: only a flow run can pause
+        publish_gate(version)
+        return version
+
     version = run_stage(plan(config, encoded, encoders, trained, report), ModelVersionInfo, work, describe)
     return find_version(config.workspace, version.name, version.fingerprint) or version

@@ -18,6 +18,7 @@ from multimodal.errors import ConfigError
 from multimodal.evaluation.options import EvaluateOptions
 from multimodal.ingest.options import IngestOptions
 from multimodal.options import Options
+from multimodal.promotion.options import GateOptions
 from multimodal.training.options import DecoderOptions, SamplerOptions, TokenizerOptions, TrainOptions
 
 OptionsT = TypeVar("OptionsT", bound=Options)
@@ -27,10 +28,18 @@ class RegistryOptions(Options):
     """How the model is registered.
 
     Args:
-        promote: move the alias `champion` to the new version when it beats the champion on the val score.
+        promote: move the alias `champion` to the new version when it passes the gate.
+        gate: the limits that it must keep; see `multimodal.promotion`.
+        approval: a version that passed the gate also needs a person's approval: the run pauses and asks in Prefect.
+        approval_minutes: how long it waits. Unanswered, the version stays a challenger.
+        licences: source name -> licence of its data, for the model card.
     """
 
     promote: bool = True
+    gate: GateOptions = GateOptions()
+    approval: bool = False
+    approval_minutes: float = Field(default=60.0, gt=0)
+    licences: dict[str, str] = Field(default_factory=dict)
 
 
 class PipelineConfig(Options):

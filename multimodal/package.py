@@ -112,25 +112,51 @@ def read_package(path: Path) -> ModelPackage:
     )
 
 
-def load_predictor(path: Path, device: str = "auto") -> Predictor:
-    """A predictor from a package folder, after its files have been compared with their digests.
+def load_predictor(path: Path, device: str = "auto", self_test: bool = True) -> Predictor:
+    """A predictor from a package folder, after its files have been compared with their digests and its answers tested.
+
+    Args:
+        path: the folder.
+        device: "auto", "cpu", "cuda" ...
+        self_test: whether the probe is answered and compared with what was written when the package was made.
 
     Raises:
-        CheckpointError: the package is absent or incomplete, or a file is not the one that was packed.
+        CheckpointError: the package is absent or incomplete, a file is not the one that was packed, or the probe is
+            answered differently.
     """
     index = _read_index(path)
     found = _digests(path)
     damaged = sorted(name for name, expected in index["files"].items() if found.get(name) != expected)
     if damaged:
         raise CheckpointError(f"{path} is damaged: {', '.join(damaged[:4])} differ from what was packed")
-    return _predictor(path, index, device)
+    predictor = _predictor(path, index, device)
+    if self_test:
+        _require_answers(read_package(path), index, predictor)
+    return predictor
 
 
 def changed_answers(package: ModelPackage, predictor: Predictor) -> tuple[str, ...]:
-    """The probe's texts that the predictor does not reproduce, as `expected -> got`."""
+    """The probe's texts that the predictor does not reproduce, as `task: expected -> got`."""
     answers = predictor.predict([row for row, _ in package.probe])
     pairs = zip(package.probe, answers, strict=True)
-    return tuple(f"{text!r} -> {answer.text!r}" for (_, text), answer in pairs if answer.text != text)
+    return tuple(
+        f"{row.task}: {text!r} -> {answer.text or answer.error!r}"
+        for (row, text), answer in pairs
+        if answer.text != text
+    )
+
+
+def _require_answers(package: ModelPackage, index: Mapping[str, Any], predictor: Predictor) -> None:
+    changed = changed_answers(package, predictor)
+    if changed and predictor.generator.device.type != "cpu":
+        # Another device rounds otherwise, which may turn a close call; the CPU, where the probe was made, decides.
+        changed = changed_answers(package, _predictor(package.path, index, "cpu"))
+    if changed:
+        shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
+        raise CheckpointError(
+            f"the self-test of {package.path} fails: {len(changed)} of {len(package.probe)} probes are answered "
+            f"differently: {shown}; it was packed by version {index['library']} of this library, this is {__version__}"
+        )
 
 
 def _needed(checkpoint: Path, encoders: Mapping[Modality, Encoder], options: EncodeOptions) -> list[Modality]:

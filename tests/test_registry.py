@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
+import mlflow
 import pytest
 
 from multimodal.errors import CheckpointError, RegistryError
-from multimodal.package import write_package
+from multimodal.fingerprint import file_digest
+from multimodal.package import read_package, write_package
 from multimodal.predictor import Row
 from multimodal.registry import champion, list_versions, load_champion, load_version, register_model, registered_names
 from multimodal.tracking import open_run, tracking_client, tracking_uri
@@ -41,10 +44,10 @@ def test_the_better_version_becomes_champion(workspace, packages):
     """First champion by default, a worse challenger not, a better one is; reasons and aliases say so."""
     first = register(workspace, packages[0], 0.5, tags={"dataset.fingerprint": "abcd"}, description="the first")
     assert (first.version, first.promoted, first.champion_before) == (1, True, None)
-    assert first.aliases == ("challenger", "champion") and first.reason == "there was no champion"
+    assert first.aliases == ("challenger", "champion") and "no champion to compare with" in first.reason
     worse = register(workspace, packages[1], 0.4)
     assert (worse.version, worse.promoted, worse.champion_before, worse.aliases) == (2, False, 1, ("challenger",))
-    assert worse.reason == "val score 0.4000 does not beat 0.5000 of champion version 1"
+    assert worse.reason.startswith("gain: val score 0.4000 against 0.5000 of champion version 1")
     better = register(workspace, packages[2], 0.6)
     assert (better.promoted, better.champion_before, better.aliases) == (True, 1, ("challenger", "champion"))
     assert champion(workspace, "sample") == better
@@ -66,7 +69,7 @@ def test_the_same_package_is_registered_once(workspace, packages):
 def test_promotion_can_be_off_and_needs_a_number(workspace, packages):
     """Neither a run that must not promote nor a score that is no number makes a champion."""
     assert register(workspace, packages[0], 0.5, promote=False).reason == "registry.promote is false"
-    assert register(workspace, packages[1], float("nan")).reason == "its val score is nan"
+    assert register(workspace, packages[1], float("nan")).reason == "val_score: the val score is nan"
     with pytest.raises(RegistryError, match="no version of 'sample' is champion"):
         champion(workspace, "sample")
 
@@ -114,12 +117,35 @@ def test_a_damaged_version_refuses_to_load(workspace, packages):
 
 def test_a_package_that_does_not_reproduce_its_probe_is_not_registered(workspace, packages, tmp_path):
     """A probe whose stored text differs from what the loaded package writes stops the registration."""
-    package = packages[0]
-    wrong = type(package)(package.path, package.fingerprint, package.tasks, package.sampler, ((_probe(), "not this"),))
-    with pytest.raises(RegistryError, match="answers 1 of 1 probes differently: 'not this' -> "):
-        register(workspace, wrong, 0.5)
-    assert list_versions(workspace, "sample") == []
+    with pytest.raises(RegistryError, match="1 of 1 probes are answered differently: denoise: 'not this' -> "):
+        register(workspace, forged(packages[0], tmp_path), 0.5)
+    assert list_versions(workspace, "sample") == [] and registered_names(workspace) == []
     assert {run.info.status for run in _runs(workspace)} == {"FAILED"}
+
+
+def forged(package, folder):
+    """A copy of a package that says it writes `not this`, with all digests right."""
+    copy = shutil.copytree(package.path, folder / package.fingerprint)
+    probe, index = json.loads((copy / "probe.json").read_text()), json.loads((copy / "index.json").read_text())
+    probe[0]["text"] = "not this"
+    (copy / "probe.json").write_text(json.dumps(probe))
+    index["files"]["probe.json"] = file_digest(copy / "probe.json")
+    (copy / "index.json").write_text(json.dumps(index))
+    return read_package(copy)
+
+
+def test_a_version_whose_self_test_fails_or_whose_index_was_replaced_does_not_load(workspace, packages, tmp_path):
+    """A forged probe is found by MLflow's own loading and by ours; ours also knows the index that was registered."""
+    info = register(workspace, packages[0], 0.5)
+    (stored,) = (workspace / "mlartifacts").rglob("probe.json")
+    forgery = forged(packages[0], tmp_path)
+    shutil.copy(forgery.path / "probe.json", stored)
+    shutil.copy(forgery.path / "index.json", stored.with_name("index.json"))
+    with pytest.raises(CheckpointError, match="is not the one that was registered as sample version 1"):
+        load_version(workspace, info, "cpu")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Exception, match="'not this' -> "):
+        patch.setenv("MLFLOW_TRACKING_URI", tracking_uri(workspace))
+        mlflow.pyfunc.load_model("models:/sample@champion")
 
 
 FRESH = """
@@ -165,7 +191,3 @@ def test_a_fresh_process_loads_the_champion_without_this_project(workspace, made
 def _runs(workspace):
     client = tracking_client(workspace)
     return client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
-
-
-def _probe():
-    return Row("denoise", text="a smal circle")

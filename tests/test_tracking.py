@@ -10,17 +10,19 @@ import time
 import pytest
 from mlflow import MlflowClient
 
-from multimodal import tracking
 from multimodal.sample import Task
 from multimodal.tracking import (
     FLOW_RUN_ID,
     HOST,
+    LOCK,
     PID,
     STARTED,
     close_orphans,
+    file_lock,
     flatten,
     open_run,
     prepare_tracking,
+    runs,
     score_metrics,
     tracking_client,
     tracking_uri,
@@ -51,14 +53,14 @@ def test_environment_names_the_tracking_server(workspace, monkeypatch):
 
 TWINS = """
 import os, sys, pathlib
-from multimodal import tracking
-make = tracking._upgrade
-tracking._upgrade = lambda path: (os.write(1, b"made\\n"), make(path))
+from multimodal.tracking import database, open_run
+make = database._upgrade
+database._upgrade = lambda path: (os.write(1, b"made\\n"), make(path))
 twins = []
 for _ in range(2):
     twins.append(os.fork())
     if twins[-1] == 0:
-        with tracking.open_run(pathlib.Path(sys.argv[1]), "twins") as run:
+        with open_run(pathlib.Path(sys.argv[1]), "twins") as run:
             run.log_metrics({"train/loss": 1.0})
         os._exit(0)
 sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in twins))
@@ -82,11 +84,11 @@ def test_two_processes_that_start_at_once_make_one_sound_database(tmp_path):
 
 def test_database_of_another_mlflow_is_copied_and_upgraded(workspace):
     """A database that was prepared by another MLflow is kept as a copy before its schema is brought up to date."""
-    (workspace / tracking.LOCK).write_text("3.0.0")
+    (workspace / LOCK).write_text("3.0.0")
     prepare_tracking(workspace)
     (copy,) = workspace.glob("mlflow.db.before-*")
     assert sqlite3.connect(copy).execute("select count(*) from experiments").fetchone() == (1,)
-    assert (workspace / tracking.LOCK).read_text() != "3.0.0"
+    assert (workspace / LOCK).read_text() != "3.0.0"
 
 
 def test_telemetry_is_off_unless_asked_for(workspace, monkeypatch):
@@ -138,7 +140,7 @@ def test_losses_are_seen_while_the_stage_runs_in_few_writes(workspace, monkeypat
         assert run.client.get_run(stage.run_id).data.metrics["train/loss"] == 3.0
         for step in range(1, 900):
             stage.log_metrics({"train/loss": 2.0}, step)
-        monkeypatch.setattr(tracking, "FLUSH_SECONDS", 0.0)
+        monkeypatch.setattr(runs, "FLUSH_SECONDS", 0.0)
         stage.log_metrics({"train/loss": 1.0}, 900)
         assert run.client.get_run(stage.run_id).data.metrics["train/loss"] == 1.0
         assert len(run.client.get_metric_history(stage.run_id, "train/loss")) == 901
@@ -235,3 +237,40 @@ def test_preparing_again_costs_nothing(workspace):
     for _ in range(20):
         prepare_tracking(workspace)
     assert time.monotonic() - began < 1.0
+
+
+def test_a_run_that_ended_is_gone_on_with(workspace):
+    """An interrupted run that is opened again by its id gets further children, runs, and ends FINISHED."""
+    with pytest.raises(KeyboardInterrupt), open_run(workspace, "sample", {"a": 1}, name="sweep") as first:
+        raise KeyboardInterrupt
+    client = tracking_client(workspace)
+    assert status(client, first.run_id) == "KILLED"
+    with open_run(workspace, "sample", {"a": 2}, run_id=first.run_id) as again:
+        assert again.run_id == first.run_id
+        assert status(client, first.run_id) == "RUNNING"
+        assert client.get_run(first.run_id).data.tags[PID] == str(os.getpid())
+        with again.stage("trial"):
+            pass
+    run = client.get_run(first.run_id)
+    assert (run.info.status, run.info.run_name, run.data.params) == ("FINISHED", "sweep", {"a": "1"})
+    assert [child.info.run_name for child in children(again)] == ["trial"]
+
+
+def test_a_run_that_is_gone_is_opened_anew(workspace):
+    """An id that the store does not know, or that was deleted, gives a new run."""
+    with open_run(workspace, "sample") as first:
+        pass
+    tracking_client(workspace).delete_run(first.run_id)
+    for run_id in (first.run_id, "0" * 32):
+        with open_run(workspace, "sample", run_id=run_id) as second:
+            pass
+        assert second.run_id not in (first.run_id, "0" * 32)
+
+
+def test_a_lock_that_is_held_is_refused_at_once_where_asked(tmp_path):
+    """Who does not want to wait for a lock gets an error instead, and the lock later."""
+    path = tmp_path / "one.lock"
+    with file_lock(path), pytest.raises(BlockingIOError), file_lock(path, wait=False):
+        pass
+    with file_lock(path, wait=False) as held:
+        assert held == path

@@ -1,33 +1,31 @@
 """BLEU, ROUGE-L and CIDEr-D as the COCO caption evaluation defines them (pycocoevalcap gives the same values).
 
 All take one hypothesis and at least one reference per picture and split them with a tokeniser that is part of the
-signature. The reference scores use the Stanford PTB tokeniser; `caption_words` is a simpler one.
+signature; that of the published scores is `ptb_words`.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz.distance import LCSseq
 
 from multimodal.errors import MultimodalError
+from multimodal.evaluation.ngrams import Ints, NGrams, positions, word_lengths_and_ngrams
+from multimodal.evaluation.ptb import ptb_words
 from multimodal.evaluation.score import Score
 
 Tokeniser = Callable[[str], list[str]]
-NGram = tuple[str, ...]
+Floats = NDArray[np.float64]
 
 _TINY, _SMALL = 1e-15, 1e-9  # the smoothing constants of pycocoevalcap's BLEU
+_ORDERS = 4
 _ROUGE_BETA = 1.2
 _CIDER_SIGMA = 6.0
-_CIDER_ORDER = 4
-_WORD = re.compile(r"\w+(?:['’\-]\w+)*")
-
-
-def caption_words(text: str) -> list[str]:
-    """Lower-cased words; punctuation is split off and dropped, inner apostrophes and hyphens stay ("wide-eyed")."""
-    return _WORD.findall(text.lower())
 
 
 def given_words(text: str) -> list[str]:
@@ -36,46 +34,67 @@ def given_words(text: str) -> list[str]:
 
 
 def corpus_bleu(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser = caption_words
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser = ptb_words
 ) -> tuple[Score, ...]:
     """BLEU-1 to BLEU-4 of a corpus, clipped counts, closest reference length (Papineni et al. 2002).
 
     Raises:
         MultimodalError: the lists are empty or of different length, or a picture has no reference.
     """
-    _check(hypotheses, references)
-    matches, guesses = [0] * 4, [0] * 4
-    hypothesis_length = reference_length = 0
-    for hypothesis, texts in zip(hypotheses, references, strict=True):
-        words = tokenise(hypothesis)
-        others = [tokenise(text) for text in texts]
-        hypothesis_length += len(words)
-        reference_length += _closest_length(len(words), others)
-        for order in range(4):
-            most = _most(_ngrams(other, order + 1) for other in others)
-            counted = _ngrams(words, order + 1)
-            matches[order] += sum(min(count, most.get(ngram, 0)) for ngram, count in counted.items())
-            guesses[order] += max(0, len(words) - order)
-    counts = {"hypothesis_length": hypothesis_length, "reference_length": reference_length, "samples": len(hypotheses)}
-    return _bleu_scores(matches, guesses, counts, _signature("bleu", tokenise))
+    statistics = bleu_statistics(hypotheses, references, tokenise)
+    totals = statistics.sum(axis=0).astype(int).tolist()
+    lengths = {"hypothesis_length": totals[8], "reference_length": totals[9], "samples": len(hypotheses)}
+    return tuple(
+        Score(
+            f"bleu_{order + 1}",
+            value,
+            {**lengths, "matches": totals[order], "guesses": totals[_ORDERS + order]},
+            _signature("bleu", tokenise),
+        )
+        for order, value in enumerate(bleu_from_statistics(statistics).tolist())
+    )
 
 
-def _bleu_scores(
-    matches: Sequence[int], guesses: Sequence[int], counts: Mapping[str, float], signature: str
-) -> tuple[Score, ...]:
-    ratio = (counts["hypothesis_length"] + _TINY) / (counts["reference_length"] + _SMALL)
-    brevity = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
-    scores, product = [], 1.0
-    for order, (matched, guessed) in enumerate(zip(matches, guesses, strict=True), start=1):
-        product *= (matched + _TINY) / (guessed + _SMALL)
-        own = {"matches": matched, "guesses": guessed}
-        scores.append(Score(f"bleu_{order}", brevity * product ** (1 / order), {**counts, **own}, signature))
-    return tuple(scores)
+def bleu_statistics(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser = ptb_words
+) -> Floats:
+    """What BLEU needs to know of each picture [samples, 10]; sums of rows are what it needs to know of a corpus.
+
+    The columns: matching 1- to 4-grams, 1- to 4-grams of the hypothesis, its words, words of the closest reference.
+
+    Raises:
+        MultimodalError: as `corpus_bleu`.
+    """
+    corpus = _Corpus(hypotheses, references, tokenise)
+    statistics = np.zeros((corpus.samples, 2 * _ORDERS + 2))
+    for order, (mine, theirs) in enumerate(corpus.ngrams()):
+        keys = mine.of(np.arange(corpus.samples))
+        places, found = positions(keys, theirs.of(corpus.sample_of_reference))
+        most = np.zeros_like(keys)  # of any one reference
+        np.maximum.at(most, places[found], theirs.counts[found])
+        statistics[:, order] = np.bincount(mine.texts, np.minimum(mine.counts, most), corpus.samples)
+        statistics[:, _ORDERS + order] = np.maximum(corpus.hypothesis_lengths - order, 0)
+    statistics[:, -2] = corpus.hypothesis_lengths
+    statistics[:, -1] = corpus.closest_lengths()
+    return statistics
 
 
-def rouge_l(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser = caption_words
-) -> Score:
+def bleu_from_statistics(statistics: Floats) -> Floats:
+    """BLEU-1 to BLEU-4 [..., 4] of corpora whose pictures have the `bleu_statistics` [..., samples, 10].
+
+    For a bootstrap, sums come cheaper than rows: `bleu_from_statistics((draws @ statistics)[:, None])`, where
+    `draws` [resamples, samples] counts how often each picture was drawn.
+    """
+    totals = statistics.sum(axis=-2)
+    matches, guesses = totals[..., :_ORDERS], totals[..., _ORDERS : 2 * _ORDERS]
+    products = np.cumprod((matches + _TINY) / (guesses + _SMALL), axis=-1)
+    ratios = (totals[..., -2:-1] + _TINY) / (totals[..., -1:] + _SMALL)
+    brevity = np.exp(np.minimum(0.0, 1 - 1 / ratios))
+    means: Floats = brevity * products ** (1 / np.arange(1, _ORDERS + 1))
+    return means
+
+
+def rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser = ptb_words) -> Score:
     """ROUGE-L: mean over pictures of the F-score (beta 1.2) of the longest common subsequence (Lin 2004).
 
     As in COCO, precision and recall are each the best over the references.
@@ -83,19 +102,28 @@ def rouge_l(
     Raises:
         MultimodalError: as `corpus_bleu`.
     """
-    _check(hypotheses, references)
-    total = sum(
+    values = rouge_l_of_each(hypotheses, references, tokenise)
+    return Score(
+        "rouge_l", sum(values) / len(values), {"samples": len(values)}, _signature("rouge_l:beta1.2", tokenise)
+    )
+
+
+def rouge_l_of_each(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser = ptb_words
+) -> list[float]:
+    """ROUGE-L of every picture, in order; see `rouge_l`."""
+    check_references(hypotheses, references)
+    return [
         _rouge_of_one(tokenise(hypothesis), [tokenise(text) for text in texts])
         for hypothesis, texts in zip(hypotheses, references, strict=True)
-    )
-    samples = len(hypotheses)
-    return Score("rouge_l", total / samples, {"samples": samples}, _signature("rouge_l:beta1.2", tokenise))
+    ]
 
 
-def _rouge_of_one(words: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    common = [(longest_common_subsequence(words, other), len(other)) for other in references]
-    precision = max(length for length, _ in common) / max(1, len(words))
-    recall = max(length / max(1, size) for length, size in common)
+def _rouge_of_one(words: list[str], references: Sequence[list[str]]) -> float:
+    words = words or [""]  # as in pycocoevalcap, a text without words is one empty word
+    common = [(longest_common_subsequence(words, other or [""]), len(other) or 1) for other in references]
+    precision = max(length for length, _ in common) / len(words)
+    recall = max(length / size for length, size in common)
     if precision == 0 or recall == 0:
         return 0.0
     return (1 + _ROUGE_BETA**2) * precision * recall / (recall + _ROUGE_BETA**2 * precision)
@@ -103,19 +131,10 @@ def _rouge_of_one(words: Sequence[str], references: Sequence[Sequence[str]]) -> 
 
 def longest_common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
     """Length of the longest common subsequence of two sequences of words."""
-    row = [0] * (len(second) + 1)
-    for word in first:
-        before = 0  # the entry above and to the left
-        for column, other in enumerate(second, start=1):
-            above = row[column]
-            row[column] = before + 1 if word == other else max(above, row[column - 1])
-            before = above
-    return row[-1]
+    return LCSseq.similarity(first, second)
 
 
-def cider_d(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser = caption_words
-) -> Score:
+def cider_d(hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser = ptb_words) -> Score:
     """CIDEr-D: mean over pictures of ten times the TF-IDF similarity of 1- to 4-grams (Vedantam et al. 2015).
 
     The document frequencies are those of the references given, one document per picture; a corpus of one picture
@@ -130,89 +149,64 @@ def cider_d(
 
 
 def cider_d_of_each(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser = caption_words
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser = ptb_words
 ) -> list[float]:
     """CIDEr-D of every picture, in order; see `cider_d`."""
-    _check(hypotheses, references)
-    counted = [[_all_ngrams(tokenise(text)) for text in texts] for texts in references]
-    documents = Counter(ngram for texts in counted for ngram in {ngram for text in texts for ngram in text})
-    weigh = _Weights({ngram: math.log(max(1, count)) for ngram, count in documents.items()}, math.log(len(counted)))
-    values = []
-    for hypothesis, texts in zip(hypotheses, counted, strict=True):
-        vector = weigh(_all_ngrams(tokenise(hypothesis)))
-        values.append(10 * sum(vector.similarity(weigh(text)) for text in texts) / len(texts))
+    corpus = _Corpus(hypotheses, references, tokenise)
+    owners = corpus.sample_of_reference
+    similarities = np.zeros(len(owners))
+    for mine, theirs in corpus.ngrams():
+        documents = np.unique(theirs.of(owners)) % max(1, mine.distinct)
+        frequencies = np.bincount(documents, minlength=mine.distinct)
+        rarity = math.log(corpus.samples) - np.log(np.maximum(1, frequencies))
+        weights, others = mine.counts * rarity[mine.grams], theirs.counts * rarity[theirs.grams]
+        norms = _norms(mine, weights, corpus.samples)[owners] * _norms(theirs, others, len(owners))
+        places, found = positions(mine.of(np.arange(corpus.samples)), theirs.of(owners))
+        shared = np.minimum(weights[places[found]], others[found]) * others[found]
+        products = np.bincount(theirs.texts[found], shared, len(owners))
+        similarities += np.divide(products, norms, out=np.zeros_like(norms), where=norms > 0)
+    # Lengths in bigrams, as in pycocoevalcap.
+    deltas = np.maximum(corpus.hypothesis_lengths - 1, 0)[owners] - np.maximum(corpus.reference_lengths - 1, 0)
+    similarities *= np.exp(-(deltas**2) / (2 * _CIDER_SIGMA**2)) / _ORDERS
+    values: list[float] = (10 * np.bincount(owners, similarities) / np.bincount(owners)).tolist()
     return values
 
 
-class _Vector:
-    """TF-IDF weights of the n-grams of one text, a dict and a norm for each order."""
-
-    __slots__ = ("length", "norms", "weights")
-
-    def __init__(self, weights: list[dict[NGram, float]], length: int) -> None:
-        self.weights = weights
-        self.length = length  # in bigrams, as in pycocoevalcap
-        self.norms = [math.sqrt(sum(weight * weight for weight in order.values())) for order in weights]
-
-    def similarity(self, reference: _Vector) -> float:
-        total = 0.0
-        for order in range(_CIDER_ORDER):
-            others = reference.weights[order]
-            norm = self.norms[order] * reference.norms[order]
-            if norm:
-                mine = self.weights[order]
-                total += sum(min(mine[key], others[key]) * others[key] for key in mine.keys() & others.keys()) / norm
-        delta = self.length - reference.length
-        return total / _CIDER_ORDER * math.exp(-(delta**2) / (2 * _CIDER_SIGMA**2))
+def _norms(ngrams: NGrams, weights: Floats, texts: int) -> Floats:
+    return np.sqrt(np.bincount(ngrams.texts, weights**2, texts))
 
 
-class _Weights:
-    """Turns n-gram counts into a `_Vector`, by log document frequencies and log number of documents."""
+class _Corpus:
+    """The words of hypotheses and references as arrays."""
 
-    def __init__(self, log_frequencies: Mapping[NGram, float], log_documents: float) -> None:
-        self.log_frequencies = log_frequencies
-        self.log_documents = log_documents
+    def __init__(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser) -> None:
+        check_references(hypotheses, references)
+        self.samples = len(hypotheses)
+        self.sample_of_reference: Ints = np.repeat(np.arange(self.samples), [len(texts) for texts in references])
+        words = [tokenise(text) for text in chain(hypotheses, chain.from_iterable(references))]
+        lengths, self._orders = word_lengths_and_ngrams(words, _ORDERS)
+        self.hypothesis_lengths, self.reference_lengths = lengths[: self.samples], lengths[self.samples :]
 
-    def __call__(self, counts: Mapping[NGram, int]) -> _Vector:
-        weights: list[dict[NGram, float]] = [{} for _ in range(_CIDER_ORDER)]
-        length = 0
-        for ngram, count in counts.items():
-            weights[len(ngram) - 1][ngram] = count * (self.log_documents - self.log_frequencies.get(ngram, 0.0))
-            if len(ngram) == 2:
-                length += count
-        return _Vector(weights, length)
+    def ngrams(self) -> Iterator[tuple[NGrams, NGrams]]:
+        """The n-grams of the hypotheses and of the references, order by order; to be asked for once."""
+        for order in self._orders:
+            yield order.take(0, self.samples), order.take(self.samples, self.samples + len(self.sample_of_reference))
 
-
-def _all_ngrams(words: Sequence[str]) -> Counter[NGram]:
-    counts: Counter[NGram] = Counter()
-    for order in range(1, _CIDER_ORDER + 1):
-        counts.update(_ngrams(words, order))
-    return counts
-
-
-def _ngrams(words: Sequence[str], order: int) -> Counter[NGram]:
-    if order == 2:
-        return Counter(pairwise(words))
-    return Counter(tuple(words[start : start + order]) for start in range(len(words) - order + 1))
-
-
-def _most(counters: Iterable[Counter[NGram]]) -> dict[NGram, int]:
-    most: dict[NGram, int] = defaultdict(int)
-    for counter in counters:
-        for ngram, count in counter.items():
-            most[ngram] = max(most[ngram], count)
-    return most
-
-
-def _closest_length(length: int, references: Sequence[Sequence[str]]) -> int:
-    return min((abs(len(reference) - length), len(reference)) for reference in references)[1]
+    def closest_lengths(self) -> Ints:
+        """Words of the reference that is nearest in length to the hypothesis, the shorter of two [samples]."""
+        owners = self.sample_of_reference
+        distances = np.abs(self.reference_lengths - self.hypothesis_lengths[owners])
+        first = np.unique(owners, return_index=True)[1]  # after sorting, the first of each picture is the closest
+        closest: Ints = self.reference_lengths[np.lexsort((self.reference_lengths, distances, owners))][first]
+        return closest
 
 
 def _signature(metric: str, tokenise: Tokeniser) -> str:
     return f"{metric}|coco|tok:{tokenise.__name__}"
 
 
-def _check(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+def check_references(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    """Refuse lists that are empty or of different length, and pictures without references, by a `MultimodalError`."""
     if not hypotheses or len(hypotheses) != len(references):
         raise MultimodalError(f"cannot score {len(hypotheses)} hypotheses against {len(references)} sets of references")
     if not all(references):

@@ -5,6 +5,7 @@
   of the train text that is nearest in character n-grams.
 - shuffled: the same model given the request of another sample. All that a request carries is its condition, so the
   answer is the one that the model gave to that other sample: nothing has to be written twice.
+- null: the same model without any condition, see `multimodal.evaluation.writing.write_null`.
 """
 
 from __future__ import annotations

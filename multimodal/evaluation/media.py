@@ -13,17 +13,17 @@ _LONGEST_SECONDS = 30
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)  # Hz
 
 
-def picture_uri(data: bytes) -> str:
-    """A picture as WebP of at most 256 pixels a side.
+def picture_uri(data: bytes, longest_side: int = _LONGEST_SIDE) -> str:
+    """A picture as WebP of at most `longest_side` pixels a side.
 
     Raises:
         OSError: the bytes are no picture (`PIL.UnidentifiedImageError` is one).
     """
     with Image.open(io.BytesIO(data)) as opened:
         picture = opened.convert("RGB")
-    picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    picture.thumbnail((longest_side, longest_side))
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=80)
+    picture.save(buffer, "WEBP", quality=80 if longest_side > 128 else 65)
     return _uri("image/webp", buffer.getvalue())
 
 

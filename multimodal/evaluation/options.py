@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from multimodal.options import Options
@@ -17,6 +19,11 @@ class EvaluateOptions(Options):
         batch_size: samples generated at once.
         gallery: samples shown per task, with their media.
         trajectories: samples per task whose denoising is shown step by step.
+        normaliser: what is done to both texts before words and characters are compared; part of each signature.
+        frontier: sampler steps at which quality and latency are measured, beside the evaluation; empty for none.
+        controls_samples: texts per task that the model writes without its condition. Without temperature they are all
+            the same, and one is written.
+        resamples: of the bootstrap that gives each score its interval.
     """
 
     split: Split = Split.TEST
@@ -24,3 +31,7 @@ class EvaluateOptions(Options):
     batch_size: int = Field(default=64, ge=1)
     gallery: int = Field(default=24, ge=1)
     trajectories: int = Field(default=4, ge=0)
+    normaliser: Literal["none", "basic", "english", "open_asr"] = "none"
+    frontier: tuple[Annotated[int, Field(ge=1)], ...] = (2, 4, 8, 16)
+    controls_samples: int = Field(default=200, ge=1)
+    resamples: int = Field(default=1000, ge=100)

@@ -32,9 +32,18 @@ SCHEMA = pa.schema(
         ("speaker", pa.string()),
         ("source", pa.string()),
         ("attributes", pa.string()),
+        ("null", pa.string()),
+        ("slices", pa.list_(pa.string())),
+        ("metric", pa.string()),
+        ("score", pa.float64()),
     ]
 )
-"""Columns of predictions.parquet; of infill, `references` and all answers are the words of the gap in `input`."""
+"""Columns of predictions.parquet; of infill, `references` and all answers are the words of the gap in `input`.
+
+`score` is the sample's part in the task's main metric, which `metric` names: the mean of `score` over the task's rows
+is the task's score, so that two models are compared by pairs of rows of the same `sample_id` and `task`. `slices` are
+the names of the sample's slices, as in report.json; columns are only ever added at the end.
+"""
 
 
 def write_predictions(path: Path, results: Sequence[TaskResult]) -> None:
@@ -66,4 +75,8 @@ def _rows(result: TaskResult) -> Iterator[dict[str, Any]]:
             "speaker": item.speaker,
             "source": item.source,
             "attributes": item.attributes,
+            "null": answers.null[index] if answers.null else None,
+            "slices": list(result.slice_names[index]) if result.slice_names else [],
+            "metric": result.main_metric,
+            "score": result.sample_scores[index] if result.sample_scores else None,
         }

@@ -8,8 +8,8 @@ from typing import Any
 
 from multimodal.sample import Task
 
-CONTROLS = ("constant", "nearest", "shuffled")
-"""The three controls beside every score; `multimodal.evaluation.controls` says how each is made."""
+CONTROLS = ("constant", "nearest", "shuffled", "null")
+"""The controls beside every score; `multimodal.evaluation.controls` says how each is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,9 @@ class TaskScore:
         counts: what `value` was computed from.
         signature: how it was computed.
         copied: score of the unchanged input, for tasks from text to text; else None.
-        must_beat: the controls that say something about this metric; usually all three.
+        must_beat: the controls that say something about this metric; usually all.
+        null: score of the same model with its condition dropped; None where it was not computed (old results).
+        interval: 95 % bootstrap interval of `value` over samples, in its unit; None where the metric has none.
     """
 
     task: Task
@@ -58,10 +60,20 @@ class TaskScore:
     signature: str
     copied: float | None = None
     must_beat: tuple[str, ...] = CONTROLS
+    null: float | None = None
+    interval: tuple[float, float] | None = None
+
+    @property
+    def controls(self) -> dict[str, float]:
+        """The controls that were computed, by name."""
+        values = {name: getattr(self, name) for name in CONTROLS}
+        return {name: value for name, value in values.items() if value is not None}
 
     def beats(self, control: str) -> bool:
-        """Whether the model's score is strictly better than the named control's."""
-        other: float = getattr(self, control)
+        """Whether the model's score is strictly better than the named control's; true of one not computed."""
+        other = self.controls.get(control)
+        if other is None:
+            return True
         return self.value > other if self.higher_is_better else self.value < other
 
     @property
@@ -80,6 +92,8 @@ class TaskScore:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> TaskScore:
-        """The inverse of `to_json`."""
-        known = {name: values[name] for name in cls.__dataclass_fields__}
-        return cls(**(known | {"task": Task(values["task"]), "must_beat": tuple(values["must_beat"])}))
+        """The inverse of `to_json`; results of older versions lack `null` and `interval`."""
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        low_high = values.get("interval")
+        read = {"task": Task(values["task"]), "must_beat": tuple(values["must_beat"])}
+        return cls(**(known | read | {"interval": low_high and (float(low_high[0]), float(low_high[1]))}))

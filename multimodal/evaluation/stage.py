@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,17 @@ import torch
 
 from multimodal.dataset import Dataset
 from multimodal.errors import DatasetError
+from multimodal.evaluation.decontamination import Decontamination, decontaminate
+from multimodal.evaluation.frontier import FRONTIER_SAMPLES, BatchTimer, measure_frontier
 from multimodal.evaluation.items import Item, build_items
+from multimodal.evaluation.metrics import metrics_for
 from multimodal.evaluation.options import EvaluateOptions
 from multimodal.evaluation.predictions import write_predictions
 from multimodal.evaluation.report import ReportInputs, render_report
 from multimodal.evaluation.score import TaskScore
-from multimodal.evaluation.task_results import TaskResult, assess
-from multimodal.evaluation.writing import Generator, Stores, write_texts
+from multimodal.evaluation.slices import picture_shapes
+from multimodal.evaluation.task_results import TaskResult, Written, assess, main_metric, modality_scores
+from multimodal.evaluation.writing import Generator, Stores, write_null, write_texts
 from multimodal.fingerprint import (
     INDEX,
     code_version,
@@ -46,6 +49,7 @@ CODE = (
     "synthetic/descriptions.py",
 )
 PREDICTIONS, REPORT_JSON, REPORT_HTML = "predictions.parquet", "report.json", "report.html"
+FRONTIER = "frontier.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,11 @@ class EvaluationReport:
     predictions: Path
     scores: tuple[TaskScore, ...]
     fingerprint: str
+
+    @property
+    def frontier(self) -> Path:
+        """frontier.json, quality and latency by number of steps."""
+        return self.path / FRONTIER
 
     @classmethod
     def load(cls, path: Path) -> EvaluationReport:
@@ -159,7 +168,7 @@ def evaluate_tasks(
     chosen, skipped = _choose(dataset, stores, options)
     if not chosen:
         raise DatasetError(f"nothing to evaluate in split '{options.split}': {skipped or 'it is empty'}")
-    total, done = sum(len(items) for items in chosen.values()), 0
+    total, done = sum(_texts(len(items), options) for items in chosen.values()), 0
 
     def wrote(count: int) -> None:
         nonlocal done
@@ -168,16 +177,48 @@ def evaluate_tasks(
             progress(done, total)
 
     results = []
+    train_contents = {sample.content_id for sample in dataset.samples(split=Split.TRAIN)}
     for task, items in chosen.items():
-        start = time.monotonic()
-        generations = write_texts(generator, items, stores, sampler, options.batch_size, wrote)
-        seconds = time.monotonic() - start
-        if all(generation is None for generation in generations):
+        written = _write(generator, items, stores, options, sampler, wrote)
+        if all(generation is None for generation in written.generations):
             skipped[str(task)] = "the model refuses every request: it was not trained for this task"
+            wrote(_texts(len(items), options) - len(items))
             continue
+        written = replace(written, shapes=picture_shapes(items, dataset))
         train = build_items(dataset.samples(split=Split.TRAIN, task=task), encoded=stores.get(task.modality))
-        results.append(assess(items, generations, train, stores, seconds))
+        sure = {item.sample_id: found.score for item, found in zip(items, written.generations, strict=True) if found}
+        metrics = metrics_for(task, items, train, options.normaliser, sure)
+        result = assess(written, metrics, train, stores, options.resamples, sampler.seed)
+        points = measure_frontier(
+            generator, items, stores, sampler, main_metric(metrics), options.frontier, options.batch_size, wrote
+        )
+        found = decontaminate(items, train, train_contents)
+        results.append(replace(result, frontier=points, decontamination=found))
     return results, skipped
+
+
+def _texts(items: int, options: EvaluateOptions) -> int:
+    """How many texts are written for so many items, the frontier's included."""
+    return items + len(options.frontier) * min(items, FRONTIER_SAMPLES)
+
+
+def _write(
+    generator: Generator,
+    items: Sequence[Item],
+    stores: Stores,
+    options: EvaluateOptions,
+    sampler: SamplerOptions,
+    wrote: Callable[[int], None],
+) -> Written:
+    timer = BatchTimer()
+
+    def done(count: int) -> None:
+        timer(count)
+        wrote(count)
+
+    generations = write_texts(generator, items, stores, sampler, options.batch_size, done)
+    null = write_null(generator, items[0].task, len(items), sampler, options.controls_samples, options.batch_size)
+    return Written(items, generations, null, timer.seconds, timer.ms_per_sample)
 
 
 def _choose(
@@ -205,7 +246,9 @@ def write_report(output: Path, inputs: ReportInputs, parts: Mapping[str, Any]) -
     """Write predictions, report.json and report.html to a folder that appears whole or not at all."""
     with new_folder(output) as folder:
         write_predictions(folder / PREDICTIONS, inputs.results)
-        write_json(folder / REPORT_JSON, report_values(inputs))
+        values = report_values(inputs)
+        write_json(folder / REPORT_JSON, values)
+        write_json(folder / FRONTIER, values["frontier"])
         write_file(folder / REPORT_HTML, render_report(inputs).encode())
         write_json(folder / INDEX, {"fingerprint": fingerprint(parts), "parts": dict(parts)})
     return EvaluationReport.load(output)
@@ -223,4 +266,7 @@ def report_values(inputs: ReportInputs) -> dict[str, Any]:
         "slices": [asdict(part) for result in results for part in result.slices],
         "tasks": {str(result.task): result.facts() for result in results},
         "skipped": dict(inputs.skipped),
+        "modalities": modality_scores(results),
+        "frontier": [asdict(point) for result in results for point in result.frontier],
+        "decontamination": asdict(sum((result.decontamination for result in results), Decontamination())),
     }

@@ -12,7 +12,7 @@ from multimodal.evaluation.controls import Pooled
 from multimodal.evaluation.items import Item
 from multimodal.generation import Generation, Request
 from multimodal.sample import Modality, Task
-from multimodal.tasks import DRAFT_TASKS
+from multimodal.tasks import DRAFT_TASKS, GAP
 from multimodal.training.options import SamplerOptions
 
 
@@ -87,8 +87,39 @@ def _write_batch(generator: Generator, requests: Sequence[Request], options: Sam
         ]
 
 
+def write_null(
+    generator: Generator, task: Task, count: int, options: SamplerOptions, most: int, batch_size: int
+) -> list[str]:
+    """What the model writes for a task without its condition, for each of `count` items.
+
+    Latents and style are replaced by the learned null condition; infill gets a gap and no words around it. Such a text
+    knows nothing of any item, so that one that was drawn for one item is as good a draw for another: at most `most`
+    are written, one where the sampler is deterministic, and given again in turn.
+
+    Args:
+        generator: the model.
+        task: what is written.
+        count: how many texts are wanted.
+        options: of the sampler.
+        most: texts that are written.
+        batch_size: requests at once.
+    """
+    draws = min(most, count) if options.temperature else 1
+    text = GAP if task is Task.INFILL else ""
+    requests = [Request(request_id=f"null-{index}", task=task, text=text) for index in range(draws)]
+    written: list[Generation | None] = []
+    for start in range(0, draws, batch_size):
+        written += _write_batch(generator, requests[start : start + batch_size], options)
+    texts = [_scored_text(task, generation) for generation in written]
+    return [texts[index % draws] for index in range(count)]
+
+
 def answer(item: Item, generation: Generation | None) -> str:
     """The text that is scored: of infill the filled words, of a refused request nothing."""
+    return _scored_text(item.task, generation)
+
+
+def _scored_text(task: Task, generation: Generation | None) -> str:
     if generation is None:
         return ""
-    return " ".join(generation.filled) if item.task is Task.INFILL else generation.text
+    return " ".join(generation.filled) if task is Task.INFILL else generation.text

@@ -126,7 +126,11 @@ class Oracle:
         return request.task, request.style, request.text if states is None else states.tobytes()
 
     def generate(self, requests, options, trajectory=False):
-        return [write(request, self.texts[self.key(request)], trajectory) for request in requests]
+        return [self.write(request, trajectory) for request in requests]
+
+    def write(self, request, trajectory):
+        item = self.texts.get(self.key(request))  # without a condition it says nothing
+        return write(request, item, trajectory) if item else Generation(request.request_id, "", (), (), 1, 1.0)
 
 
 class Blind:

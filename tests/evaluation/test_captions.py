@@ -4,17 +4,20 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from multimodal.errors import MultimodalError
 from multimodal.evaluation.captions import (
-    caption_words,
+    bleu_from_statistics,
+    bleu_statistics,
     cider_d,
     cider_d_of_each,
     corpus_bleu,
     given_words,
     longest_common_subsequence,
     rouge_l,
+    rouge_l_of_each,
 )
 
 REALDATA = Path(__file__).parents[2] / ".." / "shared" / "realdata" / "metrics"
@@ -72,10 +75,44 @@ def test_empty_hypotheses_score_zero():
     assert cider_d(["", ""], references).value == 0
 
 
-def test_caption_words_are_lower_case_without_punctuation():
-    """The tokeniser named in every caption signature."""
-    assert caption_words("A wide-eyed dog's ball, (red)!") == ["a", "wide-eyed", "dog's", "ball", "red"]
-    assert "tok:caption_words" in rouge_l(["a"], [["a"]]).signature
+def test_the_tokeniser_is_that_of_coco_and_named_in_the_signature():
+    """Punctuation and case do not count, and nobody has to ask how the words were split."""
+    scores = [*corpus_bleu(["A dog's ball."], [["a dog's ball"]]), rouge_l(["A ball!"], [["a ball"]])]
+    assert scores[0].counts["matches"] == 4
+    assert scores[-1].value == pytest.approx(1)
+    assert all(score.signature.endswith("|coco|tok:ptb_words") for score in scores)
+
+
+def test_bleu_statistics_of_one_picture_are_its_matches_guesses_and_lengths():
+    """ "the cat sat on rugs" against two references, the nearer of which has five words."""
+    statistics = bleu_statistics(["the cat sat on rugs", ""], [["the cat sat on mats", "a cat"], ["x"]])
+    assert statistics.tolist() == [[4, 3, 2, 1, 5, 4, 3, 2, 5, 5], [0, 0, 0, 0, 0, 0, 0, 0, 0, 1]]
+
+
+def test_bleu_of_many_resamples_comes_from_sums_of_the_statistics():
+    """Each resample scores as the corpus of the pictures drawn does, repeated ones included."""
+    generator = np.random.default_rng(3)
+    hypotheses, references = random_captions(generator, 12)
+    statistics = bleu_statistics(hypotheses, references)
+    drawn = generator.integers(0, 12, (5, 12))
+    values = bleu_from_statistics(statistics[drawn])
+    draws = np.stack([np.bincount(row, minlength=12) for row in drawn])
+    assert values.shape == (5, 4)
+    assert bleu_from_statistics((draws @ statistics)[:, None]) == pytest.approx(values)
+    for row, expected in zip(drawn, values, strict=True):
+        scores = corpus_bleu([hypotheses[index] for index in row], [references[index] for index in row])
+        assert [score.value for score in scores] == pytest.approx(expected)
+
+
+def test_all_scores_equal_the_reference_implementation_on_random_captions():
+    """Within 1e-9 of pycocoevalcap, for texts that repeat words, share none, are empty or hold no-break spaces."""
+    pytest.importorskip("pycocoevalcap")
+    hypotheses, references = random_captions(np.random.default_rng(5), 60)
+    bleu, rouge, cider = reference_scores(hypotheses, references)
+    scores = _all_scores(hypotheses, references, split_at_spaces)
+    assert [scores[f"bleu_{order}"] for order in range(1, 5)] == pytest.approx(bleu, abs=1e-9)
+    assert rouge_l_of_each(hypotheses, references, split_at_spaces) == pytest.approx(rouge, abs=1e-9)
+    assert cider_d_of_each(hypotheses, references, split_at_spaces) == pytest.approx(cider, abs=1e-9)
 
 
 @pytest.mark.parametrize("references", [[], [["a"], ["b"]], [[]]])
@@ -108,10 +145,38 @@ def test_all_scores_equal_those_asserted_by_upstream_test_suites():
         assert scores == pytest.approx(case["computed_here_with_pycocoevalcap"], abs=1e-6)
 
 
-def _all_scores(hypotheses, references):
+def random_captions(generator, pictures):
+    """Captions of few words, so that n-grams match; some are empty."""
+    words = [*"abcde", "1\u00a01/2"]
+
+    def caption():
+        return " ".join(generator.choice(words, generator.integers(0, 9)))
+
+    references = [[caption() for _ in range(generator.integers(1, 6))] for _ in range(pictures)]
+    return [caption() for _ in range(pictures)], references
+
+
+def split_at_spaces(text):
+    """Tokens that may hold no-break spaces, as those of the PTB tokeniser may."""
+    return [word for word in text.split(" ") if word]
+
+
+def reference_scores(hypotheses, references):
+    """BLEU-1 to 4 of the corpus, ROUGE-L and CIDEr-D of each picture, by pycocoevalcap's Python."""
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    given = dict(enumerate(references))
+    written = {number: [text] for number, text in enumerate(hypotheses)}
+    bleu, _ = Bleu(4).compute_score(given, written, verbose=0)
+    return bleu, Rouge().compute_score(given, written)[1], Cider().compute_score(given, written)[1]
+
+
+def _all_scores(hypotheses, references, tokenise=given_words):
     scores = [
-        *corpus_bleu(hypotheses, references, given_words),
-        rouge_l(hypotheses, references, given_words),
-        cider_d(hypotheses, references, given_words),
+        *corpus_bleu(hypotheses, references, tokenise),
+        rouge_l(hypotheses, references, tokenise),
+        cider_d(hypotheses, references, tokenise),
     ]
     return {score.name: score.value for score in scores}

@@ -8,7 +8,8 @@ import pytest
 from multimodal.evaluation.items import Item
 from multimodal.evaluation.metrics import SCENE_METRICS, metrics_for
 from multimodal.evaluation.scenes import scene_share
-from multimodal.evaluation.slices import NEW_PAIRS, slice_scores
+from multimodal.evaluation.slices import NEW_PAIRS, slice_names, slice_scores
+from multimodal.evaluation.sufficient import sufficient
 from multimodal.sample import Split, Task
 from multimodal.synthetic.descriptions import describe_scene
 from multimodal.synthetic.scenes import random_scene
@@ -60,6 +61,8 @@ def test_scenes_with_pairs_new_to_train_are_a_slice():
     train, held_out = scene_items(200), scene_items(5, held_out=True, seed=2)
     items = [*train[:5], *held_out]
     hypotheses = [*(item.references[0] for item in train[:5]), *[""] * 5]
-    slices = {part.name: part for part in slice_scores(items, hypotheses, SCENE_METRICS[0](), train)}
+    statistics = sufficient(SCENE_METRICS[0](), items, hypotheses)
+    found = slice_scores(Task.CAPTION, "scene_exact", statistics, slice_names(items, train))
+    slices = {part.name: part for part in found}
     assert (slices[NEW_PAIRS].count, slices[NEW_PAIRS].value) == (5, 0)
     assert sum(part.count for name, part in slices.items() if name.endswith(("object", "objects"))) == 10

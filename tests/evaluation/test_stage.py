@@ -43,7 +43,7 @@ def test_a_blind_model_does_not_beat_shuffled_conditions(corpus):
     """Whatever it scores, it scores the same when the conditions are shuffled."""
     results, _ = evaluate_tasks(Blind(), corpus.dataset, corpus.stores, OPTIONS, SamplerOptions())
     for score in (score for result in results for score in result.scores):
-        assert score.value == score.shuffled
+        assert score.value == score.shuffled == score.null
         assert not score.beats_controls
         assert score.conditioning_gap == 0
 
@@ -55,13 +55,13 @@ def test_captions_of_one_picture_are_references_of_one_hypothesis(perfect):
 
 
 def test_progress_counts_every_text_once(corpus):
-    """The last call says that all are done, and the first `max_samples` of each task are all there are."""
+    """The last call says that all are done: `max_samples` of each task, and again for each step of the frontier."""
     calls = []
     options = OPTIONS.model_copy(update={"max_samples": 3})
     evaluate_tasks(
         Oracle(corpus), corpus.dataset, corpus.stores, options, SamplerOptions(), lambda *call: calls.append(call)
     )
-    assert calls[-1] == (15, 15) and [done for done, _ in calls] == sorted(done for done, _ in calls)
+    assert calls[-1] == (75, 75) and [done for done, _ in calls] == sorted(done for done, _ in calls)
 
 
 def test_tasks_that_cannot_be_evaluated_are_named(corpus):

@@ -58,7 +58,8 @@ def test_bleu_takes_any_number_of_references_and_signs_itself():
 
 
 def test_one_style_alone_is_not_told_apart():
-    """Where train holds one style, only BLEU is reported: always the same verdict would measure nothing."""
+    """Where train holds one style, no style is reported: always the same verdict would measure nothing."""
     train = items_of(TOPICS, ("formal",))
     assert not fit_style_classifier(train).can_tell
-    assert [metric.name for metric in metrics_for(Task.RESTYLE, train, train)] == ["restyle_bleu"]
+    names = {metric.name for metric in metrics_for(Task.RESTYLE, train, train)}
+    assert "restyle_bleu" in names and not names & {"style_accuracy", "style_with_content"}

@@ -90,12 +90,18 @@ def test_every_configuration_loads_and_introduces_itself():
     """Each file of conf/ is valid, and its first lines say hardware, minutes and the command."""
     from multimodal.config import load_config, load_options
     from multimodal.encoders.options import SampleEncodersOptions
+    from multimodal.sweep.options import read_sweep
 
+    kinds = {
+        "ingest": ("run", load_config),
+        "space": ("sweep", read_sweep),
+        "output": ("pretrain", lambda path: load_options(SampleEncodersOptions, path)),
+    }
     for path in sorted((ROOT / "conf").glob("*.yaml")):
         values = yaml.safe_load(path.read_text())
-        assert load_config(path) if "ingest" in values else load_options(SampleEncodersOptions, path)
-        opening = path.read_text().split("\n\n")[0]
-        assert f"multimodal {'run' if 'ingest' in values else 'pretrain'} {path.relative_to(ROOT)}" in opening
+        (command, load), *others = (kind for key, kind in kinds.items() if key in values)
+        assert load(path) and not others
+        assert f"multimodal {command} {path.relative_to(ROOT)}" in path.read_text().split("\n\n")[0]
 
 
 def test_every_option_is_documented():
