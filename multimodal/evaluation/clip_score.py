@@ -49,7 +49,8 @@ def clip_score(image_embeds: np.ndarray, caption_embeds: np.ndarray, model: str 
 
 def clip_score_of_each(image_embeds: np.ndarray, caption_embeds: np.ndarray) -> np.ndarray:
     """The paper's CLIPScore of every caption, float64 [n]; see `clip_score`."""
-    return _PAPER_SCALE * np.maximum(_cosines(image_embeds, caption_embeds), 0)
+    scores: np.ndarray = _PAPER_SCALE * np.maximum(_cosines(image_embeds, caption_embeds), 0)
+    return scores
 
 
 def ref_clip_score(

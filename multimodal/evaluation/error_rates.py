@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
+from itertools import zip_longest
 from importlib.metadata import version
 from typing import Literal
 
@@ -93,11 +94,9 @@ def word_alignment(hypothesis: str, reference: str, normaliser: NormaliserName =
     normal = normaliser_of(normaliser)
     theirs, ours = words_of(normal(reference)), words_of(normal(hypothesis))
     aligned: list[Aligned] = []
-    for operation, start, end, first, last in Levenshtein.opcodes(theirs, ours):
-        length = max(end - start, last - first)
-        left = [*theirs[start:end], *[None] * (length - (end - start))]
-        right = [*ours[first:last], *[None] * (length - (last - first))]
-        aligned += [(operation, *pair) for pair in zip(left, right, strict=True)]
+    for edit in Levenshtein.opcodes(theirs, ours):
+        pairs = zip_longest(theirs[edit.src_start : edit.src_end], ours[edit.dest_start : edit.dest_end])
+        aligned += [(edit.tag, *pair) for pair in pairs]
     return aligned
 
 
@@ -182,7 +181,7 @@ def _error_rate(counts: np.ndarray) -> float:
 
 
 def _totals(counts: np.ndarray) -> dict[str, float]:
-    totals = {name: int(total) for name, total in zip(_COUNTS, counts.sum(axis=0), strict=True)}
+    totals: dict[str, float] = {name: int(total) for name, total in zip(_COUNTS, counts.sum(axis=0), strict=True)}
     return totals | {"samples": len(counts)}
 
 

@@ -181,7 +181,8 @@ def _times(counts: Counter[tuple[str, ...]], factor: int) -> Counter[tuple[str, 
 
 def _ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
     """The quotient, 0 where there is nothing to divide by."""
-    return np.divide(over, under, out=np.zeros_like(over, dtype=float), where=under > 0)
+    quotient: np.ndarray = np.divide(over, under, out=np.zeros_like(over, dtype=float), where=under > 0)
+    return quotient
 
 
 @lru_cache(maxsize=50_000)  # inputs and references come again with every control
