@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from itertools import zip_longest
 from importlib.metadata import version
+from itertools import zip_longest
 from typing import Literal
 
 import numpy as np
