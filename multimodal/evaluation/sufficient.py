@@ -156,8 +156,7 @@ def _restyle_bleu(metric: Metric, items: Sequence[Item], hypotheses: Sequence[st
 
     def of_sums(sums: FloatArray) -> float:
         *counts, written, asked = (round(number) for number in sums)
-        score: float = bleu.compute_bleu(counts[:4], counts[4:], written, asked, bleu.smooth_method).score
-        return score
+        return float(bleu.compute_bleu(counts[:4], counts[4:], written, asked, bleu.smooth_method).score)
 
     return _one_by_one(rows, of_sums)
 
