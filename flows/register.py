@@ -27,7 +27,8 @@ from multimodal.dataset import Dataset, DatasetInfo
 from multimodal.encoders import build_encoder
 from multimodal.encoders.options import EncodeOptions
 from multimodal.evaluation import EvaluationReport
-from multimodal.fingerprint import code_version
+from multimodal.evaluation.report import stamp_verdict
+from multimodal.fingerprint import code_version, write_file
 from multimodal.model_card import model_card, package_facts
 from multimodal.package import ModelPackage, write_package
 from multimodal.predictor import Row
@@ -184,6 +185,13 @@ def publish_gate(version: ModelVersionInfo) -> None:
     create_table_artifact(rules_table(version.gate), key="promotion-gate", description=verdict)
 
 
+def publish_report(report: EvaluationReport, version: ModelVersionInfo, reporter: StageReporter) -> None:
+    """Write the verdict at the head of report.html, and keep the page with the run that registered the version."""
+    verdict = f"{'promoted' if version.promoted else 'not promoted'}: {version.reason}"
+    write_file(report.html, stamp_verdict(report.html.read_text(), version.promoted, verdict).encode())
+    reporter.run.log_file(report.html)
+
+
 def make_package(
     config: PipelineConfig,
     dataset: DatasetInfo,
@@ -256,6 +264,7 @@ def register_flow(
         version = register_version(config, dataset, encoded, encoders, trained, report, reporter)
         version = settle(config, version, reporter)  # in the flow, not in the task: only a flow run can pause
         publish_gate(version)
+        publish_report(report, version, reporter)
         return version
 
     version = run_stage(plan(config, encoded, encoders, trained, report), ModelVersionInfo, work, describe)

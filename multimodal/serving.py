@@ -170,7 +170,9 @@ _OUTPUT_NAMES = list(_OUTPUT)
 _CELL_TYPES: dict[str, tuple[type, ...]] = {"bytes": (bytes, bytearray, memoryview, str), "path": (str, os.PathLike)}
 
 
-def _param_type(value: float) -> DataType:
+def _param_type(value: float | str) -> DataType:
+    if isinstance(value, str):
+        return DataType.string
     return DataType.long if isinstance(value, int) else DataType.double
 
 

@@ -17,7 +17,7 @@ class EvaluateOptions(Options):
         split: the split that is scored; "val" while choosing, "test" for the report.
         max_samples: per task, the first by sample id (an unbiased choice); None scores all.
         batch_size: samples generated at once.
-        gallery: samples shown per task, with their media.
+        gallery: samples shown at once per task in the report's gallery; all samples are in it.
         trajectories: samples per task whose denoising is shown step by step.
         normaliser: what is done to both texts before words and characters are compared; part of each signature.
         frontier: sampler steps at which quality and latency are measured, beside the evaluation; empty for none.

@@ -175,8 +175,8 @@ def _gleu(metric: Metric, items: Sequence[Item], hypotheses: Sequence[str]) -> S
     if any(len(item.references) > 1 for item in items):
         return None  # the score is then a mean over rounds of drawn references
     pairs = zip(items, hypotheses, strict=True)
-    rows = [text_scores._gleu_statistics(hypothesis, item.references[0], item.input) for item, hypothesis in pairs]
-    return _one_by_one(rows, text_scores._gleu_value)
+    rows = [text_scores.gleu_statistics(hypothesis, item.references[0], item.input) for item, hypothesis in pairs]
+    return _one_by_one(rows, text_scores.gleu_value)
 
 
 def _one_by_one(rows: npt.ArrayLike, of_sums: Callable[[FloatArray], float]) -> Sufficient:

@@ -80,7 +80,7 @@ def gleu(
     """
     _check(hypotheses, references, inputs)
     rows = [
-        [_gleu_statistics(hypothesis, text, shown) for text in texts]
+        [gleu_statistics(hypothesis, text, shown) for text in texts]
         for hypothesis, texts, shown in zip(hypotheses, references, inputs, strict=True)
     ]
     several = any(len(row) > 1 for row in rows)
@@ -88,11 +88,11 @@ def gleu(
     values = []
     for chances in draw:
         chosen = [row[int(chance * len(row))] for row, chance in zip(rows, chances, strict=True)]
-        values.append(_gleu_value(np.sum(chosen, axis=0)))
+        values.append(gleu_value(np.sum(chosen, axis=0)))
     return Score("gleu", float(np.mean(values)), {"samples": len(rows)}, f"gleu:2016|order:4|{_tokeniser_signature()}")
 
 
-def _gleu_statistics(hypothesis: str, reference: str, shown: str) -> list[int]:
+def gleu_statistics(hypothesis: str, reference: str, shown: str) -> list[int]:
     """Lengths of hypothesis and reference, then matches and n-grams of each order."""
     ours, theirs, given = _ngrams(hypothesis), _ngrams(reference), _ngrams(shown)
     row = [ours[0].total(), theirs[0].total()]
@@ -102,7 +102,8 @@ def _gleu_statistics(hypothesis: str, reference: str, shown: str) -> list[int]:
     return row
 
 
-def _gleu_value(statistics: np.ndarray) -> float:
+def gleu_value(statistics: np.ndarray) -> float:
+    """GLEU of summed `gleu_statistics`."""
     if not statistics.all():
         return 0.0  # as in the reference: no smoothing of a corpus
     length, reference_length, *pairs = (float(value) for value in statistics)
