@@ -7,8 +7,9 @@ signature; that of the published scores is `ptb_words`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,18 @@ def given_words(text: str) -> list[str]:
     return text.split()
 
 
+def caption_scores(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser = ptb_words
+) -> tuple[Score, ...]:
+    """BLEU-1 to BLEU-4, ROUGE-L and CIDEr-D, in this order; the texts are split and their n-grams counted once for all.
+
+    Raises:
+        MultimodalError: as `corpus_bleu`.
+    """
+    corpus = _Corpus(hypotheses, references, tokenise)
+    return (*_bleu_scores(corpus), _rouge_score(corpus), _cider_score(corpus))
+
+
 def corpus_bleu(
     hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser = ptb_words
 ) -> tuple[Score, ...]:
@@ -41,15 +54,19 @@ def corpus_bleu(
     Raises:
         MultimodalError: the lists are empty or of different length, or a picture has no reference.
     """
-    statistics = bleu_statistics(hypotheses, references, tokenise)
+    return _bleu_scores(_Corpus(hypotheses, references, tokenise))
+
+
+def _bleu_scores(corpus: _Corpus) -> tuple[Score, ...]:
+    statistics = _bleu_statistics(corpus)
     totals = statistics.sum(axis=0).astype(int).tolist()
-    lengths = {"hypothesis_length": totals[8], "reference_length": totals[9], "samples": len(hypotheses)}
+    lengths = {"hypothesis_length": totals[8], "reference_length": totals[9], "samples": corpus.samples}
     return tuple(
         Score(
             f"bleu_{order + 1}",
             value,
             {**lengths, "matches": totals[order], "guesses": totals[_ORDERS + order]},
-            _signature("bleu", tokenise),
+            corpus.signature("bleu"),
         )
         for order, value in enumerate(bleu_from_statistics(statistics).tolist())
     )
@@ -65,9 +82,12 @@ def bleu_statistics(
     Raises:
         MultimodalError: as `corpus_bleu`.
     """
-    corpus = _Corpus(hypotheses, references, tokenise)
+    return _bleu_statistics(_Corpus(hypotheses, references, tokenise))
+
+
+def _bleu_statistics(corpus: _Corpus) -> Floats:
     statistics = np.zeros((corpus.samples, 2 * _ORDERS + 2))
-    for order, (mine, theirs) in enumerate(corpus.ngrams()):
+    for order, (mine, theirs) in enumerate(corpus.ngrams):
         keys = mine.of(np.arange(corpus.samples))
         places, found = positions(keys, theirs.of(corpus.sample_of_reference))
         most = np.zeros_like(keys)  # of any one reference
@@ -102,21 +122,25 @@ def rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]], toke
     Raises:
         MultimodalError: as `corpus_bleu`.
     """
-    values = rouge_l_of_each(hypotheses, references, tokenise)
-    return Score(
-        "rouge_l", sum(values) / len(values), {"samples": len(values)}, _signature("rouge_l:beta1.2", tokenise)
-    )
+    return _rouge_score(_Corpus(hypotheses, references, tokenise))
+
+
+def _rouge_score(corpus: _Corpus) -> Score:
+    values = _rouge_of_each(corpus)
+    return Score("rouge_l", sum(values) / len(values), {"samples": len(values)}, corpus.signature("rouge_l:beta1.2"))
 
 
 def rouge_l_of_each(
     hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser = ptb_words
 ) -> list[float]:
     """ROUGE-L of every picture, in order; see `rouge_l`."""
-    check_references(hypotheses, references)
-    return [
-        _rouge_of_one(tokenise(hypothesis), [tokenise(text) for text in texts])
-        for hypothesis, texts in zip(hypotheses, references, strict=True)
-    ]
+    return _rouge_of_each(_Corpus(hypotheses, references, tokenise))
+
+
+def _rouge_of_each(corpus: _Corpus) -> list[float]:
+    others = iter(corpus.words[corpus.samples :])
+    pairs = zip(corpus.words[: corpus.samples], corpus.references_of_each, strict=True)
+    return [_rouge_of_one(words, list(islice(others, count))) for words, count in pairs]
 
 
 def _rouge_of_one(words: list[str], references: Sequence[list[str]]) -> float:
@@ -143,8 +167,12 @@ def cider_d(hypotheses: Sequence[str], references: Sequence[Sequence[str]], toke
     Raises:
         MultimodalError: as `corpus_bleu`.
     """
-    values = cider_d_of_each(hypotheses, references, tokenise)
-    signature = _signature("cider_d:n4,sigma6,df=references", tokenise)
+    return _cider_score(_Corpus(hypotheses, references, tokenise))
+
+
+def _cider_score(corpus: _Corpus) -> Score:
+    values = _cider_of_each(corpus)
+    signature = corpus.signature("cider_d:n4,sigma6,df=references")
     return Score("cider_d", sum(values) / len(values), {"samples": len(values)}, signature)
 
 
@@ -152,11 +180,14 @@ def cider_d_of_each(
     hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser = ptb_words
 ) -> list[float]:
     """CIDEr-D of every picture, in order; see `cider_d`."""
-    corpus = _Corpus(hypotheses, references, tokenise)
+    return _cider_of_each(_Corpus(hypotheses, references, tokenise))
+
+
+def _cider_of_each(corpus: _Corpus) -> list[float]:
     owners = corpus.sample_of_reference
     similarities = np.zeros(len(owners))
-    for mine, theirs in corpus.ngrams():
-        documents = np.unique(theirs.of(owners)) % max(1, mine.distinct)
+    for mine, theirs in corpus.ngrams:
+        documents = _distinct(theirs.of(owners)) % max(1, mine.distinct)
         frequencies = np.bincount(documents, minlength=mine.distinct)
         rarity = math.log(corpus.samples) - np.log(np.maximum(1, frequencies))
         weights, others = mine.counts * rarity[mine.grams], theirs.counts * rarity[theirs.grams]
@@ -172,6 +203,12 @@ def cider_d_of_each(
     return values
 
 
+def _distinct(numbers: Ints) -> Ints:
+    """The distinct ones of numbers that are sorted in long runs, for which merging is far cheaper than np.unique."""
+    merged = np.sort(numbers, kind="stable")
+    return merged[np.flatnonzero(np.diff(merged, prepend=-1))]
+
+
 def _norms(ngrams: NGrams, weights: Floats, texts: int) -> Floats:
     return np.sqrt(np.bincount(ngrams.texts, weights**2, texts))
 
@@ -181,16 +218,36 @@ class _Corpus:
 
     def __init__(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenise: Tokeniser) -> None:
         check_references(hypotheses, references)
+        self.tokenise = tokenise
         self.samples = len(hypotheses)
-        self.sample_of_reference: Ints = np.repeat(np.arange(self.samples), [len(texts) for texts in references])
-        words = [tokenise(text) for text in chain(hypotheses, chain.from_iterable(references))]
-        lengths, self._orders = word_lengths_and_ngrams(words, _ORDERS)
-        self.hypothesis_lengths, self.reference_lengths = lengths[: self.samples], lengths[self.samples :]
+        self.references_of_each = [len(texts) for texts in references]
+        self.sample_of_reference: Ints = np.repeat(np.arange(self.samples), self.references_of_each)
+        self.words = [tokenise(text) for text in chain(hypotheses, chain.from_iterable(references))]
 
-    def ngrams(self) -> Iterator[tuple[NGrams, NGrams]]:
-        """The n-grams of the hypotheses and of the references, order by order; to be asked for once."""
-        for order in self._orders:
-            yield order.take(0, self.samples), order.take(self.samples, self.samples + len(self.sample_of_reference))
+    @cached_property
+    def _lengths_and_orders(self) -> tuple[Ints, list[NGrams]]:
+        lengths, orders = word_lengths_and_ngrams(self.words, _ORDERS)
+        return lengths, list(orders)
+
+    @property
+    def hypothesis_lengths(self) -> Ints:
+        """Words [samples]."""
+        return self._lengths_and_orders[0][: self.samples]
+
+    @property
+    def reference_lengths(self) -> Ints:
+        """Words [references]."""
+        return self._lengths_and_orders[0][self.samples :]
+
+    @cached_property
+    def ngrams(self) -> list[tuple[NGrams, NGrams]]:
+        """The n-grams of the hypotheses and of the references, order by order."""
+        last = self.samples + len(self.sample_of_reference)
+        return [(order.take(0, self.samples), order.take(self.samples, last)) for order in self._lengths_and_orders[1]]
+
+    def signature(self, metric: str) -> str:
+        """Of a score: the metric's, its kind and the tokeniser."""
+        return f"{metric}|coco|tok:{self.tokenise.__name__}"
 
     def closest_lengths(self) -> Ints:
         """Words of the reference that is nearest in length to the hypothesis, the shorter of two [samples]."""
@@ -199,10 +256,6 @@ class _Corpus:
         first = np.unique(owners, return_index=True)[1]  # after sorting, the first of each picture is the closest
         closest: Ints = self.reference_lengths[np.lexsort((self.reference_lengths, distances, owners))][first]
         return closest
-
-
-def _signature(metric: str, tokenise: Tokeniser) -> str:
-    return f"{metric}|coco|tok:{tokenise.__name__}"
 
 
 def check_references(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:

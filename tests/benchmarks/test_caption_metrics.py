@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from multimodal.evaluation import ptb
-from multimodal.evaluation.captions import Tokeniser, cider_d, corpus_bleu, given_words, rouge_l
+from multimodal.evaluation.captions import Tokeniser, caption_scores, given_words
 from multimodal.evaluation.ptb import ptb_words
 from tests.evaluation.make_reference_captions import FLICKR8K, flickr8k_captions, sample_texts
 
@@ -63,8 +63,7 @@ def reference_scores(written: dict[int, Texts], given: dict[int, Texts]) -> list
 
 def our_scores(hypotheses: Texts, references: list[Texts], tokenise: Tokeniser) -> list[float]:
     """The same three."""
-    scores = corpus_bleu(hypotheses, references, tokenise)[3], rouge_l(hypotheses, references, tokenise)
-    return [score.value for score in (*scores, cider_d(hypotheses, references, tokenise))]
+    return [score.value for score in caption_scores(hypotheses, references, tokenise)[3:]]
 
 
 @pytest.mark.skipif(shutil.which("java") is None, reason="the reference tokeniser needs Java")
