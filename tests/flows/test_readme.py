@@ -35,6 +35,8 @@ def test_make_targets_exist():
 def test_commands_run(words, smoke, command):
     """Each `multimodal` command succeeds, on the smoke configuration and its workspace."""
     words = ["conf/smoke.yaml" if word == "conf/sample.yaml" else word for word in words]
+    if words[0] == "sweep":
+        words += ["base=conf/smoke.yaml", "trials=1", "fixed={train: {steps: 4, eval_every: 2}}"]
     words = ["train.steps=21" if word.startswith("train.steps=") else word for word in words]
     if words[0] in ("predict", "doctor"):
         words += ["--workspace", str(smoke.workspace)]
