@@ -229,6 +229,20 @@ def diff_models(
     diff_models(workspace, model, first, second, as_json)
 
 
+@models.command("spread")
+def spread_models(
+    versions: Annotated[list[str], typer.Argument(help="Two or more versions, trained with different seeds.")],
+    model: Model = SAMPLE_MODEL,
+    workspace: Workspace = WORKSPACE,
+    as_json: AsJson = False,
+) -> None:
+    """Mean and standard deviation of each score over versions that were trained with different seeds."""
+    _quiet(workspace)
+    from flows.models import spread_models
+
+    spread_models(workspace, model, versions, as_json)
+
+
 @models.command("promote")
 def promote_model(
     version: Version, model: Model = SAMPLE_MODEL, workspace: Workspace = WORKSPACE, as_json: AsJson = False

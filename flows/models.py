@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.console import console, show_facts
+from multimodal.evaluation.statistics import seed_spread
 from multimodal.promotion import compare, latencies, main_scores, rules_table
 from multimodal.registry import (
     ModelVersionInfo,
@@ -119,6 +120,30 @@ def diff_models(workspace: Path, model: str, first: str, second: str, as_json: b
     names = {"before": f"version {infos[0].version}", "after": f"version {infos[1].version}"}
     shown = [{names.get(key, key): value for key, value in row.items()} for row in rows]
     _show(shown, f"{model}: what differs", empty="made from the same configuration, data, encoders and code")
+
+
+def spread_models(workspace: Path, model: str, which: Sequence[str], as_json: bool) -> None:
+    """Mean and standard deviation of each score over versions that differ in their seed; what else differs is said."""
+    infos = [the_version(workspace, model, version) for version in which]
+    scores = [
+        {(score["task"], score["metric"]): score["value"] for score in (evidence.report or {}).get("scores", ())}
+        for evidence in (evidence_of(workspace, info) for info in infos)
+    ]
+    rows: list[dict[str, Any]] = []
+    for task, metric in (key for key in scores[0] if all(key in others for others in scores)):
+        values = [others[task, metric] for others in scores]
+        mean, deviation = seed_spread(values)
+        row = {"task": task, "metric": metric, "mean": mean, "standard deviation": deviation}
+        rows.append(row | {f"version {info.version}": value for info, value in zip(infos, values, strict=True)})
+    made = [_made_from(workspace, info) for info in infos]
+    keys = sorted({key for facts in made for key in facts if len({other.get(key) for other in made}) > 1})
+    causes = [key for key in keys if key.startswith(("config.", "data.", "code.")) and key != "config.seed"]
+    if as_json:
+        _print_json({"versions": [info.version for info in infos], "scores": rows, "differ in": causes})
+        return
+    _show(rows, f"{model}: spread over {len(infos)} versions", empty="the versions share no scores")
+    if causes:
+        console().print(f"not only the seed differs: {', '.join(causes)}")
 
 
 def roll_back(workspace: Path, model: str, as_json: bool) -> None:

@@ -101,7 +101,7 @@ def _fetched(workspace: Path, info: ModelVersionInfo) -> Iterator[Path | None]:
         target = downloads if uri.startswith("http") else None  # local files are read where they are
         try:
             path = None
-            if client.list_artifacts(info.run_id, FOLDER):
+            if info.run_id and client.list_artifacts(info.run_id, FOLDER):
                 path = download_artifacts(run_id=info.run_id, artifact_path=FOLDER, dst_path=target, tracking_uri=uri)
         except (MlflowException, OSError) as error:
             raise RegistryError(f"the evaluation of {info.uri} cannot be fetched from {uri}: {error}") from error

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app, main
+from multimodal.errors import MultimodalError
 from multimodal.registry import register_model
 from multimodal.tracking import open_run
 from tests.small_model import copy_workspace
@@ -38,7 +39,7 @@ def multimodal(registry):
 
     def run(*words):
         names = ["--workspace", str(registry)]
-        names += ["--model", "sample"] if words[1] in ("show", "compare", "diff", "promote") else []
+        names += ["--model", "sample"] if words[1] in ("show", "compare", "diff", "promote", "spread") else []
         result = CliRunner().invoke(app, [*words, *names], catch_exceptions=False)
         assert result.exit_code == 0
         return json.loads(result.stdout) if "--json" in words else result.stdout
@@ -67,6 +68,23 @@ def test_compare_and_diff(multimodal):
     assert "gain, denoise" in multimodal("models", "compare", "1", "3")
     assert multimodal("models", "diff", "1", "2", "--json") == [{"what": "config.seed", "before": "0", "after": "1"}]
     assert "made from the same configuration" in multimodal("models", "diff", "2", "2")
+
+
+def test_spread_over_seeds(multimodal):
+    """Mean and sample standard deviation of each score of the three versions, which differ in their seed alone."""
+    found = multimodal("models", "spread", "1", "2", "3", "--json")
+    (row,) = found["scores"]
+    assert row["mean"] == pytest.approx(0.4 + 0.00975) and row["standard deviation"] == pytest.approx(0.2)
+    assert found["versions"] == [1, 2, 3] and found["differ in"] == []
+    assert "spread over 2 versions" in multimodal("models", "spread", "1", "champion")
+
+
+def test_a_spread_needs_two_versions(registry):
+    """One version has none, and that is said."""
+    with pytest.raises(MultimodalError, match="at least two seeds, got 1"):
+        CliRunner().invoke(
+            app, ["models", "spread", "1", "--model", "sample", "--workspace", str(registry)], catch_exceptions=False
+        )
 
 
 def test_gc_lists_first_then_rollback_and_promote_move_the_champion(multimodal):
