@@ -46,7 +46,8 @@ def test_meteor_equals_what_upstream_test_suites_assert():
 @needs_meteor
 def test_meteor_takes_texts_that_would_confuse_the_program():
     """Empty texts, its field separator and line breaks score as texts, and the next picture is unharmed."""
-    values = meteor_of_each(["", "a ||| dog\nruns", "a dog"], [["a cat"], ["a dog runs"], ["a dog"]])
+    hypotheses, references = ["", "a ||| dog\nruns", "a dog"], [["a cat"], ["a dog runs"], ["a dog"]]
+    values = meteor_of_each(hypotheses, references, tokenise=given_words)
     assert values[0] == 0
     assert values[1] == pytest.approx(meteor_of_each(["a dog runs"], [["a dog runs"]])[0])
     assert values[2] == pytest.approx(meteor_of_each(["a dog"], [["a dog"]])[0])
