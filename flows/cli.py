@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from multimodal.errors import ConfigError, MultimodalError
+from multimodal.errors import ConfigError, MultimodalError, RequestError
 
 app = typer.Typer(
     help="Turn folders of pictures, sound and text into a model that writes captions and transcripts.",
@@ -105,6 +105,9 @@ def predict(
     model: Annotated[str, typer.Option(help="The registered model; its champion is used.")] = "multimodal-sample",
     workspace: Workspace = Path("workspace"),
     steps: Annotated[int | None, typer.Option(help="Most denoising steps.")] = None,
+    budget_ms: Annotated[
+        float | None, typer.Option(help="Milliseconds per text: as many steps as the champion's stored times allow.")
+    ] = None,
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest tokens.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance scale; 1 is off.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes drawn texts repeatable.")] = None,
@@ -114,11 +117,15 @@ def predict(
     from flows.server import prepare_environment
 
     prepare_environment(workspace)
-    from flows.predict import rows_of, show_predictions
+    from flows.predict import rows_of, show_predictions, steps_within
 
+    if steps is not None and budget_ms is not None:
+        raise RequestError("--steps and --budget-ms both say how many steps; name one")
     named = {"num_steps": steps, "temperature": temperature, "guidance_scale": guidance, "seed": seed}
     sampler = {name: value for name, value in named.items() if value is not None}
     rows = rows_of(task, paths or [], text or [], style)
+    if budget_ms is not None:
+        sampler["num_steps"] = steps_within(workspace, model, task, budget_ms)
     failed = show_predictions(workspace, model, rows, sampler, as_json)
     raise typer.Exit(1 if failed else 0)
 

@@ -15,8 +15,9 @@ from rich.text import Text
 
 from flows.console import console
 from multimodal.errors import RequestError
+from multimodal.evaluation.frontier import FrontierPoint, presets
 from multimodal.predictor import Prediction, Row
-from multimodal.registry import load_champion
+from multimodal.registry import champion, evidence_of, load_champion
 from multimodal.sample import Task
 from multimodal.training.options import SamplerOptions
 
@@ -43,8 +44,27 @@ def predict(
         options = SamplerOptions.model_validate({**predictor.sampler.model_dump(), **(sampler or {})})
     except ValidationError as error:
         problem = error.errors()[0]
-        raise RequestError(f"{problem['loc'][0]}: {problem['msg']} (got {problem['input']!r})") from error
+        name = ".".join(map(str, problem["loc"])) or "sampler"
+        raise RequestError(f"{name}: {problem['msg']} (got {problem['input']!r})") from error
     return list(predictor.predict(rows, options))
+
+
+def steps_within(workspace: Path, model: str, task: str, budget_ms: float) -> int:
+    """Most denoising steps with the best quality within a time per text, by the champion's stored frontier.
+
+    Raises:
+        RegistryError: there is no champion.
+        RequestError: the champion has no frontier for the task, or is slower than that whatever its steps.
+    """
+    report = evidence_of(workspace, champion(workspace, model)).report or {}
+    points = [FrontierPoint.from_json(point) for point in report.get("frontier", ()) if point["task"] == task]
+    if not points:
+        raise RequestError(f"the champion of '{model}' stores no times for '{task}'; name --steps instead of a budget")
+    chosen = presets(points, budget_ms)[Task(task)]
+    if chosen.ms_per_sample > budget_ms:
+        fastest = f"{chosen.ms_per_sample:.1f} ms with {chosen.num_steps} steps"
+        raise RequestError(f"no setting of '{model}' writes '{task}' in {budget_ms:g} ms; the fastest takes {fastest}")
+    return chosen.num_steps
 
 
 def rows_of(task: str, paths: Sequence[str], texts: Sequence[str], style: str = "") -> list[Row]:

@@ -181,7 +181,8 @@ def _sampler(sampler: SamplerOptions, params: Mapping[str, Any]) -> SamplerOptio
         return SamplerOptions.model_validate(sampler.model_dump() | dict(params))
     except ValidationError as error:
         problem = error.errors()[0]
-        raise RequestError(f"parameter {problem['loc']}: {problem['msg']} (got {problem['input']!r})") from error
+        name = ".".join(map(str, problem["loc"])) or "sampler"
+        raise RequestError(f"parameter {name}: {problem['msg']} (got {problem['input']!r})") from error
 
 
 def _read_rows(table: pd.DataFrame) -> tuple[list[Row], list[str | None]]:

@@ -80,6 +80,18 @@ def test_dry_run_prints_a_table(smoke, command):
     assert "unchanged" in result.stdout
 
 
+def test_a_budget_chooses_the_steps(smoke, command):
+    """Enough time: a text; too little: one line that says how long the fastest setting takes; both: refused."""
+    arguments = ["--text", "a smal red cirle", "--workspace", smoke.workspace, "--model", "multimodal-smoke"]
+    arguments = ["predict", "--task", "denoise", *arguments]
+    result = command(*arguments, "--budget-ms", "100000", "--json")
+    assert result.returncode == 0 and json.loads(result.stdout)["error"] == ""
+    result = command(*arguments, "--budget-ms", "0.0001")
+    assert result.returncode == 1 and "the fastest takes" in result.stderr and "Traceback" not in result.stderr
+    result = command(*arguments, "--budget-ms", "9", "--steps", "3")
+    assert result.returncode == 1 and "name one" in result.stderr
+
+
 def test_the_champion_predicts_from_the_command_line(smoke, command):
     """A caption of a picture file as JSON, and one bad file that fails alone."""
     arguments = ["--model", "multimodal-smoke", "--workspace", smoke.workspace, "--json", "--steps", "2"]
