@@ -9,6 +9,7 @@ from multimodal.config import PipelineConfig, load_config, load_options
 from multimodal.encoders.options import SampleEncodersOptions
 from multimodal.errors import ConfigError
 from multimodal.sample import Task
+from multimodal.sweep.options import read_sweep
 
 ROOT = Path(__file__).parents[1]
 SMALL = """
@@ -84,8 +85,11 @@ def test_an_absent_file_is_refused(tmp_path):
 
 
 def test_every_configuration_of_the_project_loads():
-    """Each YAML file in conf/ is a pipeline, or the recipe of the sample encoders, and opens with a comment."""
+    """Each YAML file in conf/ is a pipeline, a sweep or the recipe of the sample encoders, and opens with a comment."""
     for path in sorted((ROOT / "conf").glob("*.yaml")):
         assert path.read_text().startswith("#"), f"{path.name} must open with purpose, hardware, minutes and command"
-        is_pipeline = "ingest" in yaml.safe_load(path.read_text())
-        load_options(PipelineConfig if is_pipeline else SampleEncodersOptions, path)
+        keys = yaml.safe_load(path.read_text()).keys()
+        if "space" in keys:
+            assert read_sweep(path).base_config()
+        else:
+            load_options(PipelineConfig if "ingest" in keys else SampleEncodersOptions, path)

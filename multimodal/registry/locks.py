@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -69,7 +69,8 @@ def lease(
     while True:
         holder, since = _holder(client, name)
         if not holder or time.time() - since > lasts:
-            client.set_registered_model_tag(name, LEASE, f"{token} {time.time():.3f}")
+            with suppress(MlflowException):  # another wrote the tag's row at the same moment: it has the turn
+                client.set_registered_model_tag(name, LEASE, f"{token} {time.time():.3f}")
             time.sleep(settle)
             if _holder(client, name)[0] == token:
                 break
