@@ -98,16 +98,6 @@ def test_the_results_are_artifacts(smoke, swept, tmp_path):
     assert ("importance.svg" in stored) == bool(swept.importances)
 
 
-def test_a_finished_sweep_has_nothing_to_do_and_a_longer_one_goes_on(smoke, swept, sweep_file, project_folder, capsys):
-    """Run again it trains nothing; with one trial more it trains one; the console names what to run next."""
-    again = sweep_flow(str(sweep_file))
-    assert again.trials == swept.trials
-    longer = sweep_flow(str(sweep_file), ["trials=4"])
-    assert longer.trials[:3] == swept.trials and len(longer.trials) == 4
-    show_sweep(longer, smoke.workspace)
-    assert f"multimodal run {longer.config}" in capsys.readouterr().out
-
-
 def test_the_best_configuration_finds_its_training_done(smoke, swept, project_folder):
     """A run of best.yaml shares dataset and latents, and its training is the trial's."""
     config = read_config(str(swept.config))
@@ -116,6 +106,16 @@ def test_the_best_configuration_finds_its_training_done(smoke, swept, project_fo
     trained = [json.loads(path.read_text()) for path in smoke.workspace.glob("checkpoints/*/index.json")]
     rates = [index["parts"]["train"]["learning_rate"] for index in trained]
     assert swept.best.params["train.learning_rate"] in rates
+
+
+def test_a_finished_sweep_has_nothing_to_do_and_a_longer_one_goes_on(smoke, swept, sweep_file, project_folder, capsys):
+    """Run again it trains nothing; with one trial more it trains one; the console names what to run next."""
+    again = sweep_flow(str(sweep_file))
+    assert again.trials == swept.trials
+    longer = sweep_flow(str(sweep_file), ["trials=4"])
+    assert longer.trials[:3] == swept.trials and len(longer.trials) == 4
+    show_sweep(longer, smoke.workspace)
+    assert f"multimodal run {longer.config}" in capsys.readouterr().out
 
 
 def test_trials_that_all_fail_stop_the_sweep(smoke, sweep_file, project_folder):
