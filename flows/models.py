@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.console import console, show_facts
-from multimodal.evaluation.statistics import seed_spread
-from multimodal.promotion import compare, latencies, main_scores, rules_table
+from multimodal.evaluation.statistics import paired_permutation, seed_spread
+from multimodal.promotion import Evidence, compare, differences, latencies, main_scores, rules_table
 from multimodal.registry import (
     ModelVersionInfo,
     champion_history,
@@ -89,10 +89,12 @@ def compare_models(workspace: Path, model: str, first: str, second: str, as_json
     infos = [the_version(workspace, model, which) for which in (first, second)]
     before, after = (evidence_of(workspace, info) for info in infos)
     gain = compare(after, before)
+    chances = _chances(before, after)
     rows = _score_rows(before.report or {}, after.report or {}, infos)
     if as_json:
         versions = [info.version for info in infos]
-        _print_json({"versions": versions, "gain": asdict(gain) if gain else None, "scores": rows})
+        values = {"versions": versions, "gain": asdict(gain) if gain else None, "permutation_p": chances}
+        _print_json(values | {"scores": rows})
         return
     _show(
         rows, f"{model}: version {infos[0].version} and version {infos[1].version}", empty="neither has an evaluation"
@@ -101,7 +103,10 @@ def compare_models(workspace: Path, model: str, first: str, second: str, as_json
     if gain is not None:
         sure = "" if math.isnan(gain.low) else f", 95 % interval {gain.low:+.4f} to {gain.high:+.4f}"
         facts |= {"gain": f"{gain.value:+.4f}{sure} (0 to 1, all tasks alike)", "by": gain.basis}
-        facts |= {f"gain, {task}": f"{value:+.4f}" for task, value in gain.per_task.items()}
+        facts |= {
+            f"gain, {task}": f"{value:+.4f}" + (f", permutation p {chances[task]:.4f}" if task in chances else "")
+            for task, value in gain.per_task.items()
+        }
     show_facts(facts)
 
 
@@ -194,6 +199,16 @@ def _made_from(workspace: Path, info: ModelVersionInfo) -> dict[str, str]:
         return flatten(facts)
     tags = tags_of(workspace, info)  # registered before facts were stored
     return {key: value for key, value in tags.items() if key.endswith("fingerprint")}
+
+
+def _chances(before: Evidence, after: Evidence) -> dict[str, float]:
+    """Task -> probability of so great a gain if the versions were equal, by permutation of pairs."""
+    gains = {task: differences(after.tasks[task], before.tasks[task]) for task in after.tasks if task in before.tasks}
+    return {
+        task: paired_permutation(found.tolist(), [0.0] * len(found)).p_value
+        for task, found in gains.items()
+        if len(found)
+    }
 
 
 def _score_rows(

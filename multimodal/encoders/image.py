@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -147,7 +147,9 @@ def decode_picture(data: bytes) -> Image.Image:
         with Image.open(io.BytesIO(data)) as picture:
             return ImageOps.exif_transpose(picture).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise MediaError("unreadable_image", str(error)) from error
+        # Pillow names the buffer that it read from by its address, which says nothing to a user.
+        message = "no picture of a known format" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise MediaError("unreadable_image", message) from error
 
 
 def build_image_encoder(options: EncoderOptions) -> ImageEncoder:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics import CHRF
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -98,17 +98,3 @@ def style_with_content(items: Sequence[Item], hypotheses: Sequence[str], classif
     )
     signature = f"chrF{chrf.beta},char:{chrf.char_order},sacrebleu:{version('sacrebleu')}|{classifier.signature}"
     return Score("style_with_content", total / len(items), {"samples": len(items)}, signature)
-
-
-def restyle_bleu(items: Sequence[Item], hypotheses: Sequence[str]) -> Score:
-    """BLEU of sacrebleu, 0 to 100, against all references of each item (Post 2018)."""
-    bleu = BLEU()
-    most = max(len(item.references) for item in items)
-    streams = [[item.references[i] if i < len(item.references) else None for item in items] for i in range(most)]
-    score = bleu.corpus_score(list(hypotheses), streams)
-    counts = {
-        "hypothesis_length": score.sys_len,
-        "reference_length": score.ref_len,
-        **{f"matches_{order}": count for order, count in enumerate(score.counts, start=1)},
-    }
-    return Score("restyle_bleu", float(score.score), counts, bleu.get_signature().format())

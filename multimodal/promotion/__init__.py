@@ -15,7 +15,7 @@ better is taken for better half as often as the confidence allows: with 0.95, on
 (several captions of a picture) are averaged first: they are not independent.
 """
 
-from multimodal.promotion.comparison import Evidence, Gain, TaskValues, compare, main_scores, scaled
+from multimodal.promotion.comparison import Evidence, Gain, TaskValues, compare, differences, main_scores, scaled
 from multimodal.promotion.gate import Decision, Rule, decide, latencies, rules_table
 from multimodal.promotion.options import GateOptions
 
@@ -28,6 +28,7 @@ __all__ = [
     "TaskValues",
     "compare",
     "decide",
+    "differences",
     "latencies",
     "main_scores",
     "rules_table",

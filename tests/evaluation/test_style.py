@@ -4,7 +4,8 @@ import pytest
 
 from multimodal.evaluation.items import Item
 from multimodal.evaluation.metrics import metrics_for
-from multimodal.evaluation.style import fit_style_classifier, restyle_bleu, style_accuracy, style_with_content
+from multimodal.evaluation.style import fit_style_classifier, style_accuracy, style_with_content
+from multimodal.evaluation.text_scores import sacre_bleu
 from multimodal.sample import Split, Task
 
 TOPICS = [f"the {how} {what}" for how in ("red", "blue", "old", "tall") for what in ("dog", "boat", "tree", "house")]
@@ -52,7 +53,8 @@ def test_bleu_takes_any_number_of_references_and_signs_itself():
     """Items with one and with two references are scored together; the signature is the one of sacrebleu."""
     items = items_of(TOPICS[:2])
     items[0] = Item("s", Task.RESTYLE, Split.TEST, "c", (items[0].references[0], "another way to say it"), "", "formal")
-    score = restyle_bleu(items, ["another way to say it", *(item.references[0] for item in items[1:])])
+    hypotheses = ["another way to say it", *(item.references[0] for item in items[1:])]
+    score = sacre_bleu(hypotheses, [item.references for item in items])
     assert score.value == pytest.approx(100)
     assert "tok:13a" in score.signature and "version:" in score.signature
 

@@ -64,6 +64,8 @@ def test_compare_and_diff(multimodal):
     """The gain with its interval and what it is based on; the options that differ, and only those."""
     compared = multimodal("models", "compare", "1", "champion", "--json")
     assert compared["gain"]["value"] == pytest.approx(0.2) and compared["gain"]["basis"].startswith("pairs of 40")
+    assert compared["permutation_p"] == {"denoise": pytest.approx(1 / 1001, abs=1e-3)}  # all 40 pairs gain
+    assert multimodal("models", "compare", "champion", "1", "--json")["permutation_p"]["denoise"] > 0.99
     assert compared["scores"][0]["version 3"] == pytest.approx(0.6, abs=0.02)
     assert "gain, denoise" in multimodal("models", "compare", "1", "3")
     assert multimodal("models", "diff", "1", "2", "--json") == [{"what": "config.seed", "before": "0", "after": "1"}]

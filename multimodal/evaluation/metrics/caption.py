@@ -12,6 +12,15 @@ from multimodal.evaluation.metrics.base import Metric, references_of
 from multimodal.evaluation.score import Score
 
 
+def _coco(items: Sequence[Item], hypotheses: Sequence[str]) -> tuple[Score, ...]:
+    return _caption_scores(tuple(hypotheses), tuple(tuple(item.references) for item in items))
+
+
+@lru_cache(maxsize=16)  # six metrics of the same texts: they are split, and their n-grams counted, once
+def _caption_scores(hypotheses: tuple[str, ...], references: tuple[tuple[str, ...], ...]) -> tuple[Score, ...]:
+    return captions.caption_scores(hypotheses, references)
+
+
 class CaptionMetric(Metric):
     """A metric of captions with several references."""
 
@@ -26,7 +35,7 @@ class CiderD(CaptionMetric):
 
     def score(self, items: Sequence[Item], hypotheses: Sequence[str]) -> Score:
         """CIDEr-D."""
-        return captions.cider_d(hypotheses, references_of(items))
+        return _coco(items, hypotheses)[5]
 
 
 class Bleu(CaptionMetric):
@@ -34,13 +43,7 @@ class Bleu(CaptionMetric):
 
     def score(self, items: Sequence[Item], hypotheses: Sequence[str]) -> Score:
         """BLEU up to the order, as COCO defines it."""
-        references = tuple(tuple(item.references) for item in items)
-        return _all_orders(tuple(hypotheses), references)[int(self.name.removeprefix("bleu_")) - 1]
-
-
-@lru_cache(maxsize=16)  # four metrics are made from the same counts
-def _all_orders(hypotheses: tuple[str, ...], references: tuple[tuple[str, ...], ...]) -> tuple[Score, ...]:
-    return captions.corpus_bleu(hypotheses, references)
+        return _coco(items, hypotheses)[int(self.name.removeprefix("bleu_")) - 1]
 
 
 class Bleu4(Bleu):
@@ -79,7 +82,7 @@ class RougeL(CaptionMetric):
 
     def score(self, items: Sequence[Item], hypotheses: Sequence[str]) -> Score:
         """ROUGE-L, as COCO defines it."""
-        return captions.rouge_l(hypotheses, references_of(items))
+        return _coco(items, hypotheses)[4]
 
 
 class Meteor(CaptionMetric):
