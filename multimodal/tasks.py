@@ -33,9 +33,6 @@ MAX_GAP_WORDS = 4
 DRAFT_TASKS = (Task.DENOISE, Task.RESTYLE)
 """Tasks whose input is a text to be edited: decoders that read drafts are given its tokens beside its latents."""
 
-MAX_DRAFT = 64
-"""Tokens of a draft that are read; the latents hold all of the text."""
-
 
 @dataclass(frozen=True, slots=True)
 class Gapped:
@@ -99,10 +96,11 @@ def infill_canvas(tokenizer: TextTokenizer, text_with_gaps: str, fillings: Seque
     return Canvas(tuple(tokens), tuple(gaps))
 
 
-def draft_batch(tokenizer: TextTokenizer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """The tokens of some drafts, int64 [batch, draft], and where they are no padding, bool [batch, draft]."""
-    ids = [row[:MAX_DRAFT] for row in tokenizer.encode_batch(texts)]
-    length = max(1, *(len(row) for row in ids))
+def draft_batch(tokenizer: TextTokenizer, texts: Sequence[str], most: int) -> tuple[Tensor, Tensor]:
+    """The tokens of some drafts, each with one padding that ends it, int64 [batch, draft], and where they are no
+    further padding, bool [batch, draft]. At most `most` tokens of a draft are read; its latents hold all of it."""
+    ids = [[*row[: most - 1], tokenizer.pad_token_id] for row in tokenizer.encode_batch(texts)]
+    length = max(len(row) for row in ids)
     tokens = torch.tensor([[*row, *[tokenizer.pad_token_id] * (length - len(row))] for row in ids])
     mask = torch.tensor([[position < len(row) for position in range(length)] for row in ids])
     return tokens, mask

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from multimodal.decoder.config import DecoderConfig
+from multimodal.decoder.drafts import Draft
 from multimodal.decoder.layers import Norm
 
 
@@ -20,18 +21,20 @@ class Condition:
     Args:
         keys, values: per layer, float [batch, heads, latents, head_size].
         bias: float [batch, 1, 1, latents], 0 where a latent is real and -inf where it is padding.
+        draft: what may be copied; None: the rows have no drafts.
     """
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     bias: Tensor
+    draft: Draft | None = None
 
     def rows(self, index: Tensor) -> Condition:
         """Some rows of the batch."""
         if len(index) == len(self.bias):
             return self
         keys, values = (tuple(layer[index] for layer in layers) for layers in (self.keys, self.values))
-        return Condition(keys, values, self.bias[index])
+        return Condition(keys, values, self.bias[index], self.draft.rows(index) if self.draft else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,7 @@ class LatentAdapter(nn.Module):
 
 
 class ConditionEmbedder(nn.Module):
-    """Turns task, style, latents and draft into one sequence of condition tokens.
-
-    A draft is read through the decoder's own token embedding: what is to be copied looks like what it is copied to.
-    """
+    """Turns task, style, latents and a draft's states into one sequence of condition tokens."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -95,15 +95,14 @@ class ConditionEmbedder(nn.Module):
                 for name, size in sorted(config.latent_sizes.items())
             }
         )
-        self.draft = LatentAdapter(config.hidden_size, config.hidden_size) if config.draft else None
         self.norm = Norm(config.hidden_size)
 
-    def forward(self, condition: ConditionInput, embedding: nn.Embedding) -> tuple[Tensor, Tensor]:
+    def forward(self, condition: ConditionInput, draft: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Condition tokens and their mask.
 
         Args:
             condition: of a batch.
-            embedding: of tokens.
+            draft: [batch, draft, hidden], states of its tokens.
 
         Returns:
             [batch, 3 + latents + draft, hidden], and bool of that shape without its last axis.
@@ -121,8 +120,8 @@ class ConditionEmbedder(nn.Module):
             mask[:, 2] = ~keep  # the null token stands in for latents, never beside them
             parts.append(self.adapters[condition.modality](condition.hidden_states).to(tokens))
             masks.append(condition.attention_mask & keep[:, None])
-        if self.draft is not None and condition.draft is not None and condition.draft_mask is not None:
-            parts.append(self.draft(embedding(condition.draft)).to(tokens))
+        if draft is not None and condition.draft_mask is not None:
+            parts.append(draft.to(tokens))
             masks.append(condition.draft_mask & keep[:, None])
         return self.norm(torch.cat(parts, 1)), torch.cat(masks, 1)
 

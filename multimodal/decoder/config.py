@@ -19,7 +19,8 @@ class DecoderConfig:
         styles: names of the target styles, in the order of their embeddings.
         grid_positions: modality -> number of latents, where these lie on a fixed grid (pictures): each gets a learned
             position, since rows and columns are no smooth function of a running index. Others get sinusoids.
-        draft: conditions may hold the tokens of a text to be edited.
+        draft_layers: of the encoder that reads the tokens of a text to be edited; 0: this decoder reads no drafts.
+        max_draft: longest draft in tokens, its end included.
         causal: positions attend to themselves and what is left of them: the autoregressive twin.
     """
 
@@ -33,7 +34,8 @@ class DecoderConfig:
     num_layers: int = 4
     num_heads: int = 6
     dropout: float = 0.0
-    draft: bool = False
+    draft_layers: int = 0
+    max_draft: int = 64
     causal: bool = False
 
     def __post_init__(self) -> None:

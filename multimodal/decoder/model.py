@@ -9,6 +9,7 @@ from torch.nn import functional
 from multimodal.decoder.cache import TextCache
 from multimodal.decoder.conditioning import Condition, ConditionEmbedder, ConditionInput
 from multimodal.decoder.config import DecoderConfig
+from multimodal.decoder.drafts import CopyPointer, DraftEncoder
 from multimodal.decoder.layers import Attention, Norm, SwiGLU, causal_bias, rotary_angles, rotate
 
 
@@ -61,7 +62,11 @@ class CrossAttentionDecoder(nn.Module):
         self.condition_embedder = ConditionEmbedder(config)
         self.blocks = nn.ModuleList(DecoderBlock(config, layer) for layer in range(config.num_layers))
         self.norm = Norm(config.hidden_size)
+        self.draft_encoder = DraftEncoder(config) if config.draft_layers else None
+        self.pointer = CopyPointer(config) if config.draft_layers else None
         self.apply(_initialise)
+        if self.pointer is not None:
+            self.pointer.initialise()
         for block in self.blocks:
             assert isinstance(block, DecoderBlock)
             for layer in (block.self_attention.output, block.cross_attention.output, block.feed_forward.down):
@@ -69,10 +74,18 @@ class CrossAttentionDecoder(nn.Module):
 
     def condition(self, condition: ConditionInput) -> Condition:
         """Every layer's cross-attention keys and values: needed once per sample, not once per step."""
-        tokens, mask = self.condition_embedder(condition, self.embedding)
+        draft = states = None
+        if self.draft_encoder is not None and self.pointer is not None and condition.draft is not None:
+            assert condition.draft_mask is not None
+            readable = condition.draft_mask
+            if condition.dropped is not None:
+                readable = readable & ~condition.dropped[:, None]
+            states = self.draft_encoder(condition.draft, condition.draft_mask, self.embedding)
+            draft = self.pointer.read(states, condition.draft, readable)
+        tokens, mask = self.condition_embedder(condition, states)
         pairs = [block.cross_attention.keys_values(tokens) for block in self.blocks]  # type: ignore[union-attr, operator]
         bias = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -torch.inf)[:, None, None]
-        return Condition(tuple(keys for keys, _ in pairs), tuple(values for _, values in pairs), bias)
+        return Condition(tuple(keys for keys, _ in pairs), tuple(values for _, values in pairs), bias, draft)
 
     def forward(
         self, tokens: Tensor, condition: Condition, positions: Tensor | None = None, past: TextCache | None = None
@@ -95,9 +108,11 @@ class CrossAttentionDecoder(nn.Module):
             x = block(x, keys, values, condition.bias, past)
         if past:
             past.length += tokens.shape[1]
-        if positions is not None:
-            x = x[positions]
-        return functional.linear(self.norm(x), self.embedding.weight)
+        x = self.norm(x)
+        logits = functional.linear(x if positions is None else x[positions], self.embedding.weight)
+        if self.pointer is not None and condition.draft is not None:
+            logits = self.pointer.logits(x, logits, condition.draft, positions, start)
+        return logits
 
     @property
     def num_parameters(self) -> int:

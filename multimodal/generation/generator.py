@@ -191,8 +191,8 @@ class TextGenerator:
         states = [request.hidden_states for request in requests if request.hidden_states is not None]
         hidden_states, attention_mask = pad_latents(states) if states else (None, None)
         draft, draft_mask = None, None
-        if config.draft and task in DRAFT_TASKS and any(request.text for request in requests):
-            drafts = draft_batch(self.tokenizer, [request.text for request in requests])
+        if config.draft_layers and task in DRAFT_TASKS and any(request.text for request in requests):
+            drafts = draft_batch(self.tokenizer, [request.text for request in requests], config.max_draft)
             draft, draft_mask = (part.to(self.device) for part in drafts)
         return self.decoder.condition(
             ConditionInput(

@@ -119,8 +119,8 @@ class TaskBatches:
         if self.latents is not None:
             hidden_states, attention_mask = self.latents.batch([sample.content_id for sample in samples])
         draft, draft_mask = None, None
-        if self.config.draft and self.task in DRAFT_TASKS:
-            draft, draft_mask = draft_batch(self.tokenizer, [sample.input for sample in samples])
+        if self.config.draft_layers and self.task in DRAFT_TASKS:
+            draft, draft_mask = draft_batch(self.tokenizer, [sample.input for sample in samples], self.config.max_draft)
         return ConditionInput(
             task=task_index(self.config, [self.task] * len(samples)),
             style=style_index(self.config, [sample.style for sample in samples]),

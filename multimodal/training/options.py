@@ -24,15 +24,20 @@ class TokenizerOptions(Options):
 
 
 class DecoderOptions(Options):
-    """Size of the cross-attention decoder, and whether it reads the text to be edited (denoise, restyle) token by token
-    beside its latents.
+    """Size of the cross-attention decoder.
+
+    Args:
+        draft_layers: of the encoder by which it reads, beside the latents, the tokens of a text to be edited (denoise,
+            restyle), and out of which it copies; 0: it knows that text by its latents alone.
+        max_draft: longest such text in tokens.
     """
 
     hidden_size: int = Field(default=192, ge=16)
     num_layers: int = Field(default=4, ge=1)
     num_heads: int = Field(default=6, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    draft: bool = True
+    draft_layers: int = Field(default=2, ge=0)
+    max_draft: int = Field(default=64, ge=2)
 
 
 class TrainOptions(Options):

@@ -174,38 +174,3 @@ def test_heads_must_divide_the_width() -> None:
     """The message names both numbers."""
     with pytest.raises(ValueError, match="multiple"):
         DecoderConfig(vocab_size=10, max_tokens=4, latent_sizes={}, tasks=("infill",), hidden_size=30, num_heads=4)
-
-
-@pytest.fixture(scope="module")
-def editor() -> CrossAttentionDecoder:
-    """A decoder that reads drafts."""
-    torch.manual_seed(0)
-    return CrossAttentionDecoder(replace(CONFIG, draft=True)).eval()
-
-
-def drafted(draft: list[list[int]], real: int, dropped: bool = False) -> ConditionInput:
-    tokens = torch.tensor(draft)
-    mask = (torch.arange(tokens.shape[1]) < real).expand(tokens.shape)
-    drop = torch.full((len(tokens),), dropped)
-    return replace(condition_input(), draft=tokens, draft_mask=mask, dropped=drop)
-
-
-def test_a_draft_is_read(editor: CrossAttentionDecoder) -> None:
-    """Its tokens and their order matter, its padding does not."""
-    drafts = [[5, 6, 7, 8]] * 3
-    logits = run(editor, drafted(drafts, 4))
-    assert (logits - run(editor, drafted([[5, 9, 7, 8]] * 3, 4))).abs().max() > 1e-4
-    assert (logits - run(editor, drafted([[8, 7, 6, 5]] * 3, 4))).abs().max() > 1e-4
-    assert (logits - run(editor, condition_input())).abs().max() > 1e-4
-    torch.testing.assert_close(run(editor, drafted([[5, 6, 0, 0]] * 3, 2)), run(editor, drafted([[5, 6]] * 3, 2)))
-
-
-def test_a_dropped_draft_is_not_read(editor: CrossAttentionDecoder) -> None:
-    """The null condition replaces the draft too."""
-    first = run(editor, drafted([[5, 6, 7]] * 3, 3, dropped=True))
-    torch.testing.assert_close(first, run(editor, drafted([[9, 9, 9]] * 3, 3, dropped=True)))
-
-
-def test_a_decoder_without_drafts_ignores_them(decoder: CrossAttentionDecoder) -> None:
-    """It has no weights for them."""
-    torch.testing.assert_close(run(decoder, drafted([[5, 6, 7]] * 3, 3)), run(decoder, condition_input()))
