@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,12 +22,17 @@ class Condition:
     Args:
         keys, values: per layer, float [batch, heads, latents, head_size].
         bias: float [batch, 1, 1, latents], 0 where a latent is real and -inf where it is padding.
+        places: float [batch, latents], where in the text each latent belongs, in tokens; NaN for those that belong
+            nowhere. None: none of them belongs anywhere.
+        lengths: float [batch], how many tokens the latents stand for; None: they follow no order.
         draft: what may be copied; None: the rows have no drafts.
     """
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     bias: Tensor
+    places: Tensor | None = None
+    lengths: Tensor | None = None
     draft: Draft | None = None
 
     def rows(self, index: Tensor) -> Condition:
@@ -34,7 +40,9 @@ class Condition:
         if len(index) == len(self.bias):
             return self
         keys, values = (tuple(layer[index] for layer in layers) for layers in (self.keys, self.values))
-        return Condition(keys, values, self.bias[index], self.draft.rows(index) if self.draft else None)
+        places, lengths = (None if part is None else part[index] for part in (self.places, self.lengths))
+        draft = self.draft.rows(index) if self.draft else None
+        return Condition(keys, values, self.bias[index], places, lengths, draft)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +71,18 @@ class ConditionInput:
 
 
 class LatentAdapter(nn.Module):
-    """Projects one modality's latents to the decoder's width and tells their order."""
+    """Projects one modality's latents to the decoder's width and tells their order.
 
-    def __init__(self, latent_size: int, hidden_size: int, grid_positions: int = 0) -> None:
+    Latents that follow the text's order (speech, spelling) also say where in the text they belong: each emits a share
+    of a token, and its place is what those before it have emitted (continuous integrate-and-fire, Dong & Xu 2020).
+
+    Args:
+        latent_size, hidden_size: widths.
+        grid_positions: how many latents lie on a fixed grid; 0: they are a sequence.
+        rate: tokens per latent at first; 0: the latents have no order in common with text.
+    """
+
+    def __init__(self, latent_size: int, hidden_size: int, grid_positions: int = 0, rate: float = 0.0) -> None:
         super().__init__()
         self.grid = nn.Parameter(torch.randn(grid_positions, hidden_size)) if grid_positions else None
         self.norm = nn.LayerNorm(latent_size)
@@ -73,12 +90,43 @@ class LatentAdapter(nn.Module):
             nn.Linear(latent_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, hidden_size)
         )
         self.position = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.rate = rate
+        self.emit = nn.Linear(hidden_size, 1) if rate else None
+
+    def initialise(self) -> None:
+        """Every latent emits the mean rate at first."""
+        if self.emit is not None:
+            nn.init.zeros_(self.emit.weight)
+            nn.init.constant_(self.emit.bias, math.log(self.rate / max(1e-3, 1 - self.rate)))
+
+    def places(self, projected: Tensor, mask: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Place of each latent, float [batch, latents], and tokens in all, float [batch]; None without an order."""
+        if self.emit is None:
+            return None
+        emitted = self.emit(projected).squeeze(-1).float().sigmoid() * mask
+        return emitted.cumsum(-1) - emitted / 2 - 0.5, emitted.sum(-1)  # a token's own middle is its place
 
     def forward(self, latents: Tensor) -> Tensor:
         """[batch, latents, latent_size] -> [batch, latents, hidden_size]."""
         order = sinusoids(latents.shape[1], self.position.in_features).to(latents) if self.grid is None else self.grid
         projected: Tensor = self.project(self.norm(latents)) + self.position(order)
         return projected
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedCondition:
+    """Condition tokens of a batch.
+
+    Args:
+        tokens: float [batch, n, hidden] with n = 3 + latents + draft.
+        mask: bool [batch, n], where they are real.
+        places, lengths: as in `Condition`.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    places: Tensor | None
+    lengths: Tensor | None
 
 
 class ConditionEmbedder(nn.Module):
@@ -91,21 +139,20 @@ class ConditionEmbedder(nn.Module):
         self.null = nn.Parameter(torch.randn(config.hidden_size) * 0.02)
         self.adapters = nn.ModuleDict(
             {
-                name: LatentAdapter(size, config.hidden_size, config.grid_positions.get(name, 0))
+                name: LatentAdapter(
+                    size, config.hidden_size, config.grid_positions.get(name, 0), config.rates.get(name, 0.0)
+                )
                 for name, size in sorted(config.latent_sizes.items())
             }
         )
         self.norm = Norm(config.hidden_size)
 
-    def forward(self, condition: ConditionInput, draft: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Condition tokens and their mask.
+    def forward(self, condition: ConditionInput, draft: Tensor | None = None) -> EmbeddedCondition:
+        """The condition's tokens.
 
         Args:
             condition: of a batch.
             draft: [batch, draft, hidden], states of its tokens.
-
-        Returns:
-            [batch, 3 + latents + draft, hidden], and bool of that shape without its last axis.
         """
         batch = len(condition.task)
         keep = torch.ones(batch, dtype=torch.bool, device=condition.task.device)
@@ -116,14 +163,23 @@ class ConditionEmbedder(nn.Module):
         tokens = torch.stack([self.task(condition.task), self.style(style), null], 1)  # [batch, 3, hidden]
         mask = torch.ones(batch, 3, dtype=torch.bool, device=keep.device)
         parts, masks = [tokens], [mask]
+        places, lengths = [torch.full((batch, 3), torch.nan, device=keep.device)], None
         if condition.modality and condition.hidden_states is not None and condition.attention_mask is not None:
             mask[:, 2] = ~keep  # the null token stands in for latents, never beside them
-            parts.append(self.adapters[condition.modality](condition.hidden_states).to(tokens))
+            adapter = self.adapters[condition.modality]
+            assert isinstance(adapter, LatentAdapter)
+            projected = adapter(condition.hidden_states)
+            parts.append(projected.to(tokens))
             masks.append(condition.attention_mask & keep[:, None])
+            found = adapter.places(projected, condition.attention_mask)
+            places.append(torch.full(masks[-1].shape, torch.nan, device=keep.device) if found is None else found[0])
+            lengths = None if found is None else found[1]
         if draft is not None and condition.draft_mask is not None:
             parts.append(draft.to(tokens))
             masks.append(condition.draft_mask & keep[:, None])
-        return self.norm(torch.cat(parts, 1)), torch.cat(masks, 1)
+            places.append(torch.arange(masks[-1].shape[1], device=keep.device).float().expand(batch, -1))
+        placed = torch.cat(places, 1) if draft is not None or lengths is not None else None
+        return EmbeddedCondition(self.norm(torch.cat(parts, 1)), torch.cat(masks, 1), placed, lengths)
 
 
 @lru_cache(maxsize=64)

@@ -19,6 +19,8 @@ class DecoderConfig:
         styles: names of the target styles, in the order of their embeddings.
         grid_positions: modality -> number of latents, where these lie on a fixed grid (pictures): each gets a learned
             position, since rows and columns are no smooth function of a running index. Others get sinusoids.
+        rates: modality -> tokens per latent, where latents follow the text's order (speech, text): heads are then
+            drawn to the latents around a token's own place. Modalities not named have no order in common with text.
         draft_layers: of the encoder that reads the tokens of a text to be edited; 0: this decoder reads no drafts.
         max_draft: longest draft in tokens, its end included.
         causal: positions attend to themselves and what is left of them: the autoregressive twin.
@@ -34,6 +36,7 @@ class DecoderConfig:
     num_layers: int = 4
     num_heads: int = 6
     dropout: float = 0.0
+    rates: Mapping[str, float] = field(default_factory=dict)
     draft_layers: int = 0
     max_draft: int = 64
     causal: bool = False

@@ -106,6 +106,35 @@ def causal_bias(new: int, total: int) -> Tensor:
     return torch.full((new, total), -torch.inf).triu(total - new + 1)
 
 
+class Alignment(nn.Module):
+    """Draws heads to the latents around a token's own place: attention falls with the distance, each head by its own
+    learned slope (ALiBi, Press et al. 2022, here between a text and latents of the same order).
+
+    Without it, speech and spelling are read only once some head has found out which latents belong to which token, and
+    until then there is nothing that rewards looking. A third of the heads starts without a slope.
+    """
+
+    def __init__(self, num_heads: int) -> None:
+        super().__init__()
+        slopes = torch.tensor([(0.0, 0.3, 0.9)[head % 3] for head in range(num_heads)])
+        self.slopes = nn.Parameter(slopes)
+
+    def forward(self, length: int, places: Tensor, start: int = 0) -> Tensor:
+        """Bias [batch, heads, length, latents], 0 for latents without a place (NaN).
+
+        Args:
+            length: tokens.
+            places: float [batch, latents], in tokens.
+            start: place of the first token.
+        """
+        tokens = torch.arange(start, start + length, device=places.device)
+        known = ~places.isnan()
+        distance = (tokens[:, None] - places.nan_to_num(0.0)[:, None]).abs() * known[
+            :, None
+        ]  # [batch, length, latents]
+        return -self.slopes[:, None, None] * distance[:, None]
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate pairs of features, the first half against the second, by their position's angles."""
     first, second = x.chunk(2, -1)

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multimodal.decoder.cache import TextCache
-from multimodal.decoder.conditioning import Condition, ConditionEmbedder, ConditionInput
+from multimodal.decoder.conditioning import Condition, ConditionEmbedder, ConditionInput, LatentAdapter
 from multimodal.decoder.config import DecoderConfig
 from multimodal.decoder.drafts import CopyPointer, DraftEncoder
-from multimodal.decoder.layers import Attention, Norm, SwiGLU, causal_bias, rotary_angles, rotate
+from multimodal.decoder.layers import Alignment, Attention, Norm, SwiGLU, causal_bias, rotary_angles, rotate
 
 
 class DecoderBlock(nn.Module):
@@ -60,6 +60,7 @@ class CrossAttentionDecoder(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.position = nn.Embedding(config.max_tokens, config.hidden_size)
         self.condition_embedder = ConditionEmbedder(config)
+        self.alignment = Alignment(config.num_heads)
         self.blocks = nn.ModuleList(DecoderBlock(config, layer) for layer in range(config.num_layers))
         self.norm = Norm(config.hidden_size)
         self.draft_encoder = DraftEncoder(config) if config.draft_layers else None
@@ -67,6 +68,9 @@ class CrossAttentionDecoder(nn.Module):
         self.apply(_initialise)
         if self.pointer is not None:
             self.pointer.initialise()
+        for adapter in self.condition_embedder.adapters.values():
+            assert isinstance(adapter, LatentAdapter)
+            adapter.initialise()
         for block in self.blocks:
             assert isinstance(block, DecoderBlock)
             for layer in (block.self_attention.output, block.cross_attention.output, block.feed_forward.down):
@@ -82,10 +86,11 @@ class CrossAttentionDecoder(nn.Module):
                 readable = readable & ~condition.dropped[:, None]
             states = self.draft_encoder(condition.draft, condition.draft_mask, self.embedding)
             draft = self.pointer.read(states, condition.draft, readable)
-        tokens, mask = self.condition_embedder(condition, states)
-        pairs = [block.cross_attention.keys_values(tokens) for block in self.blocks]  # type: ignore[union-attr, operator]
-        bias = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -torch.inf)[:, None, None]
-        return Condition(tuple(keys for keys, _ in pairs), tuple(values for _, values in pairs), bias, draft)
+        read = self.condition_embedder(condition, states)
+        pairs = [block.cross_attention.keys_values(read.tokens) for block in self.blocks]  # type: ignore[union-attr, operator]
+        bias = torch.zeros(read.mask.shape, device=read.mask.device).masked_fill(~read.mask, -torch.inf)[:, None, None]
+        keys, values = (tuple(part) for part in zip(*pairs, strict=True))
+        return Condition(keys, values, bias, read.places, read.lengths, draft)
 
     def forward(
         self, tokens: Tensor, condition: Condition, positions: Tensor | None = None, past: TextCache | None = None
@@ -104,8 +109,11 @@ class CrossAttentionDecoder(nn.Module):
         start = past.length if past else 0
         places = self.position.weight[start : start + tokens.shape[1]]
         x = self.embedding(tokens) + places  # [batch, length, hidden]
+        bias = condition.bias
+        if condition.places is not None:
+            bias = bias + self.alignment(tokens.shape[1], condition.places, start)  # [batch, heads, length, latents]
         for block, keys, values in zip(self.blocks, condition.keys, condition.values, strict=True):
-            x = block(x, keys, values, condition.bias, past)
+            x = block(x, keys, values, bias, past)
         if past:
             past.length += tokens.shape[1]
         x = self.norm(x)

@@ -20,6 +20,10 @@ LATER_PADDING = 0.1
 """Weight of padding after the first one: the first ends the text, the others only repeat that."""
 
 
+VERBATIM = (Task.TRANSCRIBE, Task.DENOISE)
+"""Tasks whose latents are the text itself, read aloud or misspelt."""
+
+
 class Latents(Protocol):
     """What a batch needs of a latent store."""
 
@@ -37,6 +41,7 @@ class TaskBatch:
         weights: float [batch, length], of the loss.
         condition: on the CPU.
         canvases: the rows of x_0 before padding, with their gaps.
+        lengths: float [batch], tokens of each text; None where the latents are not the text itself.
     """
 
     x_0: Tensor
@@ -44,6 +49,7 @@ class TaskBatch:
     weights: Tensor
     condition: ConditionInput
     canvases: tuple[Canvas, ...]
+    lengths: Tensor | None = None
 
 
 class TaskBatches:
@@ -91,7 +97,8 @@ class TaskBatches:
         open_positions = torch.tensor([_open_positions(canvas, length) for canvas in canvases])
         dropped = torch.tensor([rng.random() < self.condition_dropout for _ in chosen])
         condition = self._condition(chosen, dropped)
-        return TaskBatch(x_0, open_positions, self._weights(x_0), condition, tuple(canvases))
+        lengths = (x_0 != pad).sum(-1).float() if self.task in VERBATIM else None
+        return TaskBatch(x_0, open_positions, self._weights(x_0), condition, tuple(canvases), lengths)
 
     def _indices(self, start: int, size: int) -> list[int]:
         return [

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multimodal.decoder import ConditionInput, CrossAttentionDecoder
+from multimodal.decoder import Condition, ConditionInput, CrossAttentionDecoder
 from multimodal.diffusion.loss import LossOutput, masked_cross_entropy
 from multimodal.diffusion.process import AbsorbingProcess
 from multimodal.generation.autoregressive import sequences
@@ -42,7 +42,8 @@ class DenoisingObjective(nn.Module):
         x_t, x_0, weights = x_t.to(device), batch.x_0.to(device), batch.weights.to(device)
         condition = self.decoder.condition(to_device(batch.condition, device))
         masked = x_t == self.process.mask_token_id
-        return masked_cross_entropy(self.decoder(x_t, condition, masked), x_0[masked], weights[masked])
+        loss = masked_cross_entropy(self.decoder(x_t, condition, masked), x_0[masked], weights[masked])
+        return with_lengths(loss, condition, batch)
 
     def _times(self, batch: int, generator: torch.Generator) -> Tensor:
         """Stratified times in (0, 1], some of them 1: stratification lowers the variance of the loss."""
@@ -71,7 +72,21 @@ class NextTokenObjective(nn.Module):
         scored = texts.scored.to(device)
         condition = self.decoder.condition(to_device(batch.condition, device))
         logits = self.decoder(texts.inputs.to(device), condition, scored)
-        return masked_cross_entropy(logits, texts.targets.to(device)[scored])
+        loss = masked_cross_entropy(logits, texts.targets.to(device)[scored])
+        return with_lengths(loss, condition, batch)
+
+
+def with_lengths(loss: LossOutput, condition: Condition, batch: TaskBatch) -> LossOutput:
+    """Add what the latents say of the text's length, relative to it (the quantity loss of Dong & Xu 2020), where they
+    are the text itself: read aloud, or misspelt."""
+    if condition.lengths is None or batch.lengths is None:
+        return loss
+    wanted = batch.lengths.to(condition.lengths)
+    error = ((condition.lengths - wanted).abs() / wanted.clamp(min=1)).mean()
+    return LossOutput(loss.sum + LENGTH_WEIGHT * error * loss.weight, loss.weight)
+
+
+LENGTH_WEIGHT = 0.3
 
 
 def build_objective(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, full_mask: float) -> nn.Module:
