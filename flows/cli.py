@@ -94,6 +94,7 @@ def predict(
     style: Annotated[str, typer.Option(help="restyle: the target style.")] = "",
     model: Annotated[str, typer.Option(help="The registered model; its champion is used.")] = "multimodal-sample",
     workspace: Workspace = Path("workspace"),
+    preset: Annotated[str | None, typer.Option(help="draft, balanced or quality, instead of the model's own.")] = None,
     steps: Annotated[int | None, typer.Option(help="Most denoising steps.")] = None,
     budget_ms: Annotated[
         float | None, typer.Option(help="Milliseconds per text: as many steps as the champion's stored times allow.")
@@ -101,6 +102,13 @@ def predict(
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest tokens.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance scale; 1 is off.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes drawn texts repeatable.")] = None,
+    constraints: Annotated[
+        str,
+        typer.Option(
+            help="What each text must be like, as a JSON object of must_contain, must_not_contain (lists of words), "
+            "prefix, suffix, min_words and max_words."
+        ),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with confidences.")] = False,
 ) -> None:
     """Write captions, transcripts or texts with the champion."""
@@ -111,9 +119,11 @@ def predict(
 
     if steps is not None and budget_ms is not None:
         raise RequestError("--steps and --budget-ms both say how many steps; name one")
-    named = {"num_steps": steps, "temperature": temperature, "guidance_scale": guidance, "seed": seed}
+    named = {
+        "preset": preset, "num_steps": steps, "temperature": temperature, "guidance_scale": guidance, "seed": seed,
+    }  # fmt: skip
     sampler = {name: value for name, value in named.items() if value is not None}
-    rows = rows_of(task, paths or [], text or [], style)
+    rows = rows_of(task, paths or [], text or [], style, constraints)
     if budget_ms is not None:
         sampler["num_steps"] = steps_within(workspace, model, task, budget_ms)
     failed = show_predictions(workspace, model, rows, sampler, as_json)

@@ -16,10 +16,10 @@ from rich.text import Text
 from flows.console import console
 from multimodal.errors import RequestError
 from multimodal.evaluation.frontier import FrontierPoint, presets
+from multimodal.generation import Constraints
 from multimodal.predictor import Prediction, Row
 from multimodal.registry import champion, evidence_of, load_champion
 from multimodal.sample import Task
-from multimodal.training.options import SamplerOptions
 
 
 def predict(
@@ -31,7 +31,7 @@ def predict(
         workspace: holds the registry, unless `MLFLOW_TRACKING_URI` names another.
         model: the configuration's name.
         rows: what to write, and from what.
-        sampler: what overrules the model's own sampler: num_steps, temperature, guidance_scale, seed.
+        sampler: what overrules the model's own sampler: preset, num_steps, temperature, guidance_scale, seed.
 
     Raises:
         RegistryError: there is no champion.
@@ -41,7 +41,7 @@ def predict(
         raise RequestError("nothing to predict: name media files, or give --text")
     predictor = load_champion(workspace, model)
     try:
-        options = SamplerOptions.model_validate({**predictor.sampler.model_dump(), **(sampler or {})})
+        options = predictor.sampler.overruled(sampler or {})
     except ValidationError as error:
         problem = error.errors()[0]
         name = ".".join(map(str, problem["loc"])) or "sampler"
@@ -67,16 +67,17 @@ def steps_within(workspace: Path, model: str, task: str, budget_ms: float) -> in
     return chosen.num_steps
 
 
-def rows_of(task: str, paths: Sequence[str], texts: Sequence[str], style: str = "") -> list[Row]:
+def rows_of(task: str, paths: Sequence[str], texts: Sequence[str], style: str = "", constraints: str = "") -> list[Row]:
     """Rows of a prediction table: one for each file and each text.
 
     Raises:
-        RequestError: there is no such task.
+        RequestError: there is no such task, or the constraints are no JSON object of constraints.
     """
     if task not in list(Task):
         raise RequestError(f"no task '{task}'; the tasks are {', '.join(Task)}")
-    from_paths = [Row(task, path=path, style=style) for path in paths]
-    return from_paths + [Row(task, text=text, style=style) for text in texts]
+    given = Constraints.from_json(constraints) if constraints else None
+    from_paths = [Row(task, path=path, style=style, constraints=given) for path in paths]
+    return from_paths + [Row(task, text=text, style=style, constraints=given) for text in texts]
 
 
 def show_predictions(
@@ -90,7 +91,8 @@ def show_predictions(
             console().out(json.dumps({"input": source, **asdict(prediction)}), highlight=False)
             continue
         shown = (prediction.error, "red") if prediction.error else (prediction.text, "bold")
-        console().print(Text.assemble((f"{source}  ", "dim"), shown), soft_wrap=True)
+        doubt = (f"  (doubtful: {prediction.confidence:.0%})", "yellow") if prediction.abstain else ""
+        console().print(Text.assemble((f"{source}  ", "dim"), shown, doubt), soft_wrap=True)
     return sum(bool(prediction.error) for prediction in predictions)
 
 

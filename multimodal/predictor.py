@@ -16,7 +16,7 @@ from torch import Tensor
 
 from multimodal.encoders.base import Encoder
 from multimodal.errors import MediaError, RequestError
-from multimodal.generation import Generation, Request, TextGenerator
+from multimodal.generation import Constraints, Generation, Request, TextGenerator
 from multimodal.sample import Modality, Task, content_digest
 from multimodal.training.options import SamplerOptions
 
@@ -37,6 +37,7 @@ class Row:
         data: the content itself: picture or sound file, or UTF-8 text.
         text: text tasks: the text; infill: with gaps `___`. Media tasks leave it alone: it may be a reference.
         style: restyle: the target style. Other tasks leave it alone.
+        constraints: what the text must be like; None: nothing.
     """
 
     task: str
@@ -44,21 +45,25 @@ class Row:
     data: bytes | None = None
     text: str | None = None
     style: str = ""
+    constraints: Constraints | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready; the content as base64."""
         data = None if self.data is None else base64.b64encode(self.data).decode()
-        return {"task": self.task, "path": self.path, "base64": data, "text": self.text, "style": self.style}
+        values = {"task": self.task, "path": self.path, "base64": data, "text": self.text, "style": self.style}
+        return values | ({"constraints": self.constraints.to_json()} if self.constraints else {})
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Row:
         """The inverse of `to_json`.
 
         Raises:
-            RequestError: `base64` is not base64.
+            RequestError: `base64` is not base64, or the constraints are none.
         """
         data = None if values["base64"] is None else decode_base64(values["base64"])
-        return cls(values["task"], values["path"], data, values["text"], values["style"])
+        given = values.get("constraints")
+        constraints = Constraints.from_json(given) if given else None
+        return cls(values["task"], values["path"], data, values["text"], values["style"], constraints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +72,10 @@ class Prediction:
 
     Args:
         text: the text; "" where `error` says why there is none.
-        confidence: geometric mean of the probabilities of the written tokens, 0 to 1.
+        confidence: the share of the text's words that is expected to be right, 0 to 1.
+        abstain: the confidence is below what the model's val texts had to reach to be trusted: have it looked at.
         tokens: the text's tokens, a word's first token beginning with a space.
-        token_confidences: probability of each token when it was written.
+        token_confidences: how likely each token is right; 1 for given ones.
         filled: infill: the text of each gap.
         nfe: calls of the denoiser.
         error: why there is no text; "" where there is one.
@@ -77,6 +83,7 @@ class Prediction:
 
     text: str = ""
     confidence: float = 0.0
+    abstain: bool = False
     tokens: tuple[str, ...] = ()
     token_confidences: tuple[float, ...] = ()
     filled: tuple[str, ...] = ()
@@ -159,7 +166,7 @@ class Predictor:
             known = ", ".join(self.generator.decoder.config.styles) or "none"
             raise RequestError(f"restyle needs a 'style'; the model knows {known}")
         key = content_digest(b"\x1f".join((task.encode(), style.encode(), data)))
-        request = Request(key, task, None, text, style)
+        request = Request(key, task, None, text, style, row.constraints)
         self.generator.check([request])
         return request, None if task is Task.INFILL else self._encoder(task).preprocess(data)
 
@@ -198,7 +205,8 @@ class Predictor:
 def _prediction(written: Generation) -> Prediction:
     return Prediction(
         text=written.text,
-        confidence=min(max(written.score, 0.0), 1.0),
+        confidence=written.confidence,
+        abstain=not written.trusted,
         tokens=written.tokens,
         token_confidences=written.confidences,
         filled=written.filled,

@@ -8,13 +8,15 @@ One input row is one text to be written:
     base64   the same as base64 (for REST), or
     text     the text (denoise, infill with gaps `___`, restyle)
     style    restyle: the target style
+    constraints  a JSON object: must_contain, must_not_contain (lists of words), prefix, suffix, min_words, max_words
 
 and one output row, in the same order, is
 
-    text, confidence (0 to 1), tokens and token_confidences (JSON lists), filled (infill: JSON list), nfe, error
+    text, confidence (0 to 1), abstain (true: below the model's threshold of trust), tokens and token_confidences
+    (JSON lists), filled (infill: JSON list), nfe, error
 
 where `error` says what is wrong with that row and is "" otherwise: a bad row never fails the others. The parameters
-num_steps, temperature, guidance_scale, threshold and seed overrule the model's own sampler.
+preset, num_steps, temperature, guidance_scale, threshold and seed overrule the model's own sampler.
 
 The logged model carries its package (safetensors and JSON) and the source of this library as `code/`, so that a
 version goes on loading with the code that it was made with, whether or not this library is installed (where it is
@@ -48,6 +50,7 @@ from mlflow.types.schema import AnyType
 from pydantic import ValidationError
 
 from multimodal.errors import RequestError
+from multimodal.generation import Constraints
 from multimodal.package import ModelPackage, load_predictor
 from multimodal.predictor import Prediction, Predictor, Row, decode_base64
 from multimodal.training.options import SamplerOptions
@@ -61,7 +64,7 @@ REQUIREMENTS = (
 )  # fmt: skip
 """What prediction imports; the model names the versions installed when it was registered."""
 
-INPUT_COLUMNS = ("path", "bytes", "base64", "text", "style")
+INPUT_COLUMNS = ("path", "bytes", "base64", "text", "style", "constraints")
 IN_SERVER = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
 """Set to true by MLflow in the processes of `mlflow models serve`."""
 
@@ -109,7 +112,7 @@ def signature(sampler: SamplerOptions) -> ModelSignature:
     # Any: MLflow refuses the whole table where a column of strings holds no value, and of bytes where one cell is null.
     any_type: Any = AnyType
     inputs += [ColSpec(any_type(), name, required=False) for name in INPUT_COLUMNS]
-    params = [ParamSpec(name, _param_type(value), value) for name, value in sampler.model_dump().items()]
+    params = [ParamSpec(name, _param_type(value), value) for name, value in _params(sampler).items()]
     return ModelSignature(
         Schema(inputs), Schema([ColSpec(kind, name) for name, kind in _OUTPUT.items()]), ParamSchema(params)
     )
@@ -158,6 +161,7 @@ def log_package(client: MlflowClient, package: ModelPackage, run_id: str) -> str
 _OUTPUT = {
     "text": DataType.string,
     "confidence": DataType.double,
+    "abstain": DataType.boolean,
     "tokens": DataType.string,
     "token_confidences": DataType.string,
     "filled": DataType.string,
@@ -167,7 +171,16 @@ _OUTPUT = {
 _OUTPUT_NAMES = list(_OUTPUT)
 
 
-_CELL_TYPES: dict[str, tuple[type, ...]] = {"bytes": (bytes, bytearray, memoryview, str), "path": (str, os.PathLike)}
+_CELL_TYPES: dict[str, tuple[type, ...]] = {
+    "bytes": (bytes, bytearray, memoryview, str),
+    "path": (str, os.PathLike),
+    "constraints": (str, dict),
+}
+
+
+def _params(sampler: SamplerOptions) -> dict[str, Any]:
+    """What a call may overrule, for all tasks at once; `preset` "" keeps the model's own."""
+    return sampler.model_dump(exclude={"tasks"}) | {"preset": ""}
 
 
 def _param_type(value: float | str) -> DataType:
@@ -177,8 +190,9 @@ def _param_type(value: float | str) -> DataType:
 
 
 def _sampler(sampler: SamplerOptions, params: Mapping[str, Any]) -> SamplerOptions:
+    own = _params(sampler)  # MLflow hands over every parameter: those that say what the model says overrule nothing
     try:
-        return SamplerOptions.model_validate(sampler.model_dump() | dict(params))
+        return sampler.overruled({name: value for name, value in params.items() if value != own.get(name)})
     except ValidationError as error:
         problem = error.errors()[0]
         name = ".".join(map(str, problem["loc"])) or "sampler"
@@ -218,6 +232,7 @@ def _read_row(values: Mapping[str, Any]) -> Row:
         data=_read_data(values),
         text=values.get("text"),
         style=values.get("style", ""),
+        constraints=Constraints.from_json(values["constraints"]) if "constraints" in values else None,
     )
 
 
@@ -231,7 +246,8 @@ def _read_data(values: Mapping[str, Any]) -> bytes | None:
 def _cells(prediction: Prediction) -> Sequence[Any]:
     lists = (prediction.tokens, [round(value, 6) for value in prediction.token_confidences], prediction.filled)
     tokens, confidences, filled = (json.dumps(values, ensure_ascii=False) for values in lists)
-    return prediction.text, prediction.confidence, tokens, confidences, filled, prediction.nfe, prediction.error
+    sureness = prediction.confidence, prediction.abstain
+    return prediction.text, *sureness, tokens, confidences, filled, prediction.nfe, prediction.error
 
 
 def _paths_allowed() -> bool:

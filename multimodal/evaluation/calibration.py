@@ -13,7 +13,7 @@ BINS = 15
 """Of equal width, as in Guo et al. (2017)."""
 
 
-def expected_calibration_error(confidences: Sequence[float], right: Sequence[bool], bins: int = BINS) -> Score:
+def expected_calibration_error(confidences: Sequence[float], right: Sequence[float], bins: int = BINS) -> Score:
     """ECE, 0 to 1: the gap between mean confidence and share right in each bin, weighted by its samples.
 
     Bins are of equal width and closed above (Guo et al. 2017, equation 3). `counts` hold mean confidence and share
@@ -21,7 +21,7 @@ def expected_calibration_error(confidences: Sequence[float], right: Sequence[boo
 
     Args:
         confidences: 0 to 1.
-        right: whether each came out right.
+        right: whether each came out right, 0 or 1, or how much of it.
         bins: how many.
 
     Raises:

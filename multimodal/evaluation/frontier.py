@@ -101,7 +101,7 @@ def measure_frontier(
     """
     from multimodal.evaluation.writing import answer, write_texts  # loads torch, which picking a preset does without
 
-    chosen = items[:FRONTIER_SAMPLES]
+    chosen, sampler = items[:FRONTIER_SAMPLES], sampler.of(items[0].task)
     size = max(1, min(batch_size, len(chosen) // _BATCHES))
     points = []
     for num_steps in steps:

@@ -22,6 +22,7 @@ from multimodal.evaluation.controls import derangement
 from multimodal.evaluation.items import Item, build_items
 from multimodal.evaluation.metrics import TASK_METRICS, SceneExact
 from multimodal.evaluation.writing import Generator, Stores, answer, write_texts
+from multimodal.generation import Generation
 from multimodal.latents import LatentsInfo, LatentStore
 from multimodal.sample import Modality, Split, Task
 from multimodal.training.options import SamplerOptions
@@ -92,18 +93,26 @@ class SampledScorer:
 
     def __call__(self, generator: Generator) -> SampledScore:
         """Let the model write all chosen items and score them; 0 where there is nothing to score."""
-        everything = [item for items in self.items.values() for item in items]
-        written = iter(write_texts(generator, everything, self.stores, self.options, _BATCH))
         right, shuffled, calls = {}, {}, 0
-        for task, items in self.items.items():
-            generations = [next(written) for _ in items]
+        for task, generations in self.write(generator).items():
+            items = self.items[task]
             if not any(generations):
                 continue  # the model was not trained for this task
             calls += sum(generation.nfe for generation in generations if generation)
             answers = [answer(*pair) for pair in zip(items, generations, strict=True)]
             others = [answers[index] for index in derangement(len(items))]
             right[str(task)], shuffled[str(task)] = bounded_score(items, answers), bounded_score(items, others)
-        return SampledScore(_mean(right), right, _mean(shuffled), shuffled, calls / max(1, len(everything)))
+        return SampledScore(_mean(right), right, _mean(shuffled), shuffled, calls / max(1, self._count))
+
+    def write(self, generator: Generator) -> dict[Task, list[Generation | None]]:
+        """What the model writes for the items of each task."""
+        everything = [item for items in self.items.values() for item in items]
+        written = iter(write_texts(generator, everything, self.stores, self.options, _BATCH))
+        return {task: [next(written) for _ in items] for task, items in self.items.items()}
+
+    @property
+    def _count(self) -> int:
+        return sum(len(items) for items in self.items.values())
 
 
 def sampled_score(

@@ -186,7 +186,9 @@ def evaluate_tasks(
             continue
         written = replace(written, shapes=picture_shapes(items, dataset))
         train = build_items(dataset.samples(split=Split.TRAIN, task=task), encoded=stores.get(task.modality))
-        sure = {item.sample_id: found.score for item, found in zip(items, written.generations, strict=True) if found}
+        sure = {
+            item.sample_id: found.confidence for item, found in zip(items, written.generations, strict=True) if found
+        }
         metrics = metrics_for(task, items, train, options.normaliser, sure)
         result = assess(written, metrics, train, stores, options.resamples, sampler.seed)
         points = measure_frontier(

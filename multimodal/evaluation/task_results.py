@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from multimodal.evaluation.calibration import expected_calibration_error
 from multimodal.evaluation.controls import constant_answer, derangement, nearest_answers
 from multimodal.evaluation.decontamination import Decontamination
 from multimodal.evaluation.frontier import FrontierPoint
 from multimodal.evaluation.items import Item
 from multimodal.evaluation.metrics import SCENE_METRICS, Metric
+from multimodal.evaluation.outcomes import judge
 from multimodal.evaluation.sampled import bounded_score
 from multimodal.evaluation.score import Score, TaskScore
 from multimodal.evaluation.slices import Slice, slice_names, slice_scores, worst_slice
@@ -101,7 +103,18 @@ class TaskResult:
             "constant_answer": self.answers.constant[0],
             "main_metric": self.main_metric,
             "worst_slice": self.worst_slice and self.worst_slice.to_json(),
+            "word_calibration_error": self.word_calibration_error,
+            "trusted": sum(found.trusted for found in self.generations if found),
         }
+
+    @property
+    def word_calibration_error(self) -> float | None:
+        """ECE of the words' confidences, 0 to 1; None where no word was written."""
+        pairs = [(item, found) for item, found in zip(self.items, self.generations, strict=True) if found]
+        outcomes = [judge(*pair) for pair in pairs]
+        stated = [confidence for outcome in outcomes for confidence in outcome.confidences]
+        right = [hit for outcome in outcomes for hit in outcome.right]
+        return round(expected_calibration_error(stated, right).value, 4) if stated else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,15 @@
 generator       decoder, tokenizer and sampler behind one call
 writers         the two ways to fill a canvas: by diffusion, and left to right
 autoregressive  the second way: how texts become sequences; greedy, drawn and beam search
+text            what is asked for and what is answered
 consensus       the choice among several texts of one sample
+constraints     what a text must be like
+constrained     the search for a text that is like that
+calibration     what the model's probabilities are worth
 """
 
-from multimodal.generation.generator import CONFIG, TOKENIZER, WEIGHTS, Generation, Request, TextGenerator, pad_latents
+from multimodal.generation.constraints import Constraints
+from multimodal.generation.generator import CONFIG, TOKENIZER, WEIGHTS, TextGenerator, pad_latents
+from multimodal.generation.text import Generation, Request
 
-__all__ = ["CONFIG", "TOKENIZER", "WEIGHTS", "Generation", "Request", "TextGenerator", "pad_latents"]
+__all__ = ["CONFIG", "TOKENIZER", "WEIGHTS", "Constraints", "Generation", "Request", "TextGenerator", "pad_latents"]

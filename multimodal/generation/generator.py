@@ -6,8 +6,8 @@ import hashlib
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,11 @@ from torch import Tensor
 from multimodal.decoder import Condition, ConditionInput, CrossAttentionDecoder, DecoderConfig, style_index, task_index
 from multimodal.diffusion.samplers import SamplerOutput
 from multimodal.errors import CheckpointError, RequestError
+from multimodal.generation.calibration import Calibration, read_calibrations
 from multimodal.generation.consensus import most_agreeable
+from multimodal.generation.constrained import Attempt, ConstrainedSearch, Sheet, ban_mask
+from multimodal.generation.constraints import Constraints
+from multimodal.generation.text import Generation, Request
 from multimodal.generation.writers import build_writer
 from multimodal.sample import Task
 from multimodal.tasks import DRAFT_TASKS, LENGTH_BUCKET, Canvas, blank_canvas, draft_batch, infill_canvas
@@ -28,50 +32,6 @@ from multimodal.training.options import SamplerOptions
 WEIGHTS, CONFIG, TOKENIZER = "decoder.safetensors", "config.json", "tokenizer.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One text to be written.
-
-    Args:
-        request_id: with the seed, all that a drawn text depends on.
-        task: what to write.
-        hidden_states: conditioning latents [n, d] of the task's modality; None for infill, or for the null condition.
-        text: infill: the text with gaps `___`; denoise, restyle: the text to be edited, for decoders that read drafts.
-        style: restyle: the target style.
-    """
-
-    request_id: str
-    task: Task
-    hidden_states: np.ndarray | None = None
-    text: str = ""
-    style: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """One written text.
-
-    Args:
-        request_id: of the request.
-        text: the text; for infill the whole text with its gaps filled.
-        tokens: the text's tokens, as text; a word's first token begins with a space.
-        confidences: probability of each token when it was unmasked; 1 for given tokens.
-        nfe: calls of the denoiser.
-        score: geometric mean of the confidences of the written tokens, padding included, 0 to 1.
-        trajectory: the canvas before the first and after each step, as token texts; empty unless asked for.
-        filled: infill: the text of each gap.
-    """
-
-    request_id: str
-    text: str
-    tokens: tuple[str, ...]
-    confidences: tuple[float, ...]
-    nfe: int
-    score: float
-    trajectory: tuple[tuple[str, ...], ...] = ()
-    filled: tuple[str, ...] = ()
-
-
 class TextGenerator:
     """Writes texts with a trained decoder.
 
@@ -79,12 +39,20 @@ class TextGenerator:
         decoder: on its device.
         tokenizer: that it was trained with.
         canvas: task -> canvas length of that task.
+        calibrations: task -> what its probabilities are worth; tasks not named say what the softmax says.
     """
 
-    def __init__(self, decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, canvas: dict[str, int]) -> None:
+    def __init__(
+        self,
+        decoder: CrossAttentionDecoder,
+        tokenizer: TextTokenizer,
+        canvas: dict[str, int],
+        calibrations: Mapping[str, Calibration] | None = None,
+    ) -> None:
         self.decoder = decoder
         self.tokenizer = tokenizer
         self.canvas = canvas
+        self.calibrations = dict(calibrations or {})
         self.writer = build_writer(decoder, tokenizer)
 
     @classmethod
@@ -100,7 +68,8 @@ class TextGenerator:
         config = json.loads((checkpoint / CONFIG).read_text())
         decoder = CrossAttentionDecoder(DecoderConfig.from_dict(config["decoder"]))
         decoder.load_state_dict(safetensors.torch.load_file(checkpoint / WEIGHTS))
-        return cls(decoder.to(device).eval(), TextTokenizer.load(checkpoint / TOKENIZER), config["canvas"])
+        tokenizer = TextTokenizer.load(checkpoint / TOKENIZER)
+        return cls(decoder.to(device).eval(), tokenizer, config["canvas"], read_calibrations(config))
 
     @property
     def device(self) -> torch.device:
@@ -117,14 +86,14 @@ class TextGenerator:
                 or is too long.
         """
         self.check(requests)
+        counts = [options.of(request.task).candidates for request in requests]
         candidates = [
             replace(request, request_id=f"{request.request_id}/{number}") if number else request
-            for request in requests
-            for number in range(options.candidates)
+            for request, count in zip(requests, counts, strict=True)
+            for number in range(count)
         ]
-        written = self._generate(candidates, options, trajectory)
-        groups = [written[start : start + options.candidates] for start in range(0, len(written), options.candidates)]
-        return [_consensus(group) for group in groups]
+        written = iter(self._generate(candidates, options, trajectory))
+        return [_consensus(list(itertools.islice(written, count))) for count in counts]
 
     def check(self, requests: Sequence[Request]) -> None:
         """Refuse what the decoder cannot write.
@@ -140,6 +109,11 @@ class TextGenerator:
             if request.style and request.style not in config.styles:
                 known = ", ".join(config.styles) or "none"
                 raise RequestError(f"unknown style '{request.style}'; the model knows {known}")
+            if request.constraints and (config.causal or request.task is Task.INFILL):
+                who = "infill" if request.task is Task.INFILL else "an autoregressive model"
+                raise RequestError(
+                    f"constraints are for texts written by diffusion from an empty canvas, not for {who}"
+                )
             size = config.latent_sizes.get(request.task.modality)
             width = None if request.hidden_states is None else request.hidden_states.shape[-1]
             if width is not None and width != size:
@@ -149,12 +123,16 @@ class TextGenerator:
         canvases = [self._start(request) for request in requests]
         alike: dict[tuple[Task, bool, int], list[int]] = defaultdict(list)
         for index, (request, canvas) in enumerate(zip(requests, canvases, strict=True)):
+            if request.constraints:
+                continue
             alike[request.task, request.hidden_states is None, self.writer.length(canvas)].append(index)
         written: dict[int, Generation] = {}
+        for index in [index for index, request in enumerate(requests) if request.constraints]:
+            written[index] = self._write_constrained(requests[index], canvases[index], options)
         for (task, _, _), indices in alike.items():
             group, starts = [requests[index] for index in indices], [canvases[index] for index in indices]
             with torch.no_grad():
-                output = self._write(task, group, starts, options, trajectory)
+                output = self._write(task, group, starts, options.of(task), trajectory)
             for row, index in enumerate(indices):
                 written[index] = self._read(row, requests[index], canvases[index], output)
         return [written[index] for index in range(len(requests))]
@@ -178,13 +156,42 @@ class TextGenerator:
         canvases: Sequence[Canvas],
         options: SamplerOptions,
         trajectory: bool,
+        banned: Tensor | None = None,
     ) -> SamplerOutput:
         condition = self._condition(task, requests)
         null = self._condition(task, requests, drop=True) if options.guidance_scale != 1 else None
         generators = None
         if self.writer.draws(options):
             generators = [_generator(options.seed, request.request_id) for request in requests]
-        return self.writer.write(canvases, condition, null, options, generators, trajectory)
+        return self.writer.write(canvases, condition, null, options, generators, trajectory, banned)
+
+    @torch.no_grad()
+    def _write_constrained(self, request: Request, canvas: Canvas, options: SamplerOptions) -> Generation:
+        """The likeliest text found that meets the request's constraints; its calls are those of all attempts."""
+        calls = 0
+        task, chosen = request.task, options.of(request.task)
+
+        def fill(sheets: Sequence[Sheet]) -> list[Attempt]:
+            nonlocal calls
+            canvases = [Canvas(sheet.tokens) for sheet in sheets]
+            banned = ban_mask(sheets, self.tokenizer.vocab_size, self.tokenizer.pad_token_id, self.device)
+            output = self._write(task, [request] * len(sheets), canvases, chosen, False, banned)
+            calls += int(output.nfe.sum())
+            return [
+                Attempt(sheet, tuple(output.tokens[row].tolist()), self._read(row, request, canvases[row], output))
+                for row, sheet in enumerate(sheets)
+            ]
+
+        def likelihoods(sheet: Sheet) -> Tensor:
+            nonlocal calls
+            calls += 1
+            tokens = torch.tensor([sheet.tokens], device=self.device)
+            logits: Tensor = self.decoder(tokens, self._condition(task, [request]))[0]
+            return logits.log_softmax(-1)
+
+        search = ConstrainedSearch(self.tokenizer, fill, likelihoods, len(canvas.tokens))
+        found = search.write((request.constraints or Constraints()).checked())
+        return replace(found, nfe=calls)
 
     def _condition(self, task: Task, requests: Sequence[Request], drop: bool = False) -> Condition:
         config = self.decoder.config
@@ -221,13 +228,20 @@ class TextGenerator:
         end = len(canvas.tokens) if canvas.gaps else _end(ids, pad)
         kept = [position for position in range(end) if ids[position] != pad]
         logs = [np.log(max(confidences[position], 1e-9)) for position in written]
+        score = float(np.exp(np.mean(logs))) if logs else 1.0
+        known = self.calibrations.get(request.task)
+        confidence = known.text(score) if known else score
         return Generation(
             request_id=request.request_id,
             text=self._text(ids[:end], canvas),
             tokens=tokenizer.pieces([ids[position] for position in kept]),
-            confidences=tuple(confidences[position] for position in kept),
+            confidences=tuple(
+                known.token(confidences[position]) if known else confidences[position] for position in kept
+            ),
             nfe=int(output.nfe[row]),
-            score=float(np.exp(np.mean(logs))) if logs else 1.0,
+            score=score,
+            confidence=min(max(confidence, 0.0), 1.0),
+            trusted=known is None or confidence >= known.trusted_from,
             trajectory=tuple(tokenizer.pieces(step[row].tolist()) for step in output.trajectory),
             filled=tuple(tokenizer.decode(ids[start:stop]) for start, stop in canvas.gaps),
         )

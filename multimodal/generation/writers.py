@@ -46,6 +46,7 @@ class Writer(ABC):
         options: SamplerOptions,
         generators: Sequence[torch.Generator] | None,
         trajectory: bool,
+        banned: Tensor | None = None,
     ) -> SamplerOutput:
         """Fill canvases of one length.
 
@@ -55,6 +56,7 @@ class Writer(ABC):
             options: of the sampler.
             generators: one per row, where chance is needed.
             trajectory: record the canvas after each step.
+            banned: bool [canvases, length, vocab], what may not be written there; diffusion only.
         """
 
 
@@ -77,11 +79,14 @@ class DiffusionWriter(Writer):
         options: SamplerOptions,
         generators: Sequence[torch.Generator] | None,
         trajectory: bool,
+        banned: Tensor | None = None,
     ) -> SamplerOutput:
         """As in `Writer.write`."""
 
         def denoise(tokens: Tensor, rows: Tensor) -> Tensor:
             logits: Tensor = self.decoder(tokens, condition.rows(rows))
+            if banned is not None:
+                logits = logits.masked_fill(banned[rows], -torch.inf)
             if null is None:
                 return logits
             unguided: Tensor = self.decoder(tokens, null.rows(rows)).log_softmax(-1)
@@ -116,6 +121,7 @@ class AutoregressiveWriter(Writer):
         options: SamplerOptions,
         generators: Sequence[torch.Generator] | None,
         trajectory: bool,
+        banned: Tensor | None = None,
     ) -> SamplerOutput:
         """As in `Writer.write`; there is no trajectory.
 

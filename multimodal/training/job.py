@@ -21,6 +21,7 @@ from multimodal.latents import LatentsInfo, LatentStore
 from multimodal.sample import Modality, Sample, Split, Task
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.batches import TaskBatches, fitting, infill_room
+from multimodal.training.calibrate import calibrate_checkpoint
 from multimodal.training.checkpoint import step_folder
 from multimodal.training.loop import Log, Score, Trainer
 from multimodal.training.options import DecoderOptions, SamplerOptions, TokenizerOptions, TrainOptions
@@ -141,6 +142,11 @@ def train(
     score = _val_score(job, dataset, latents)
     trainer = Trainer(decoder, tokenizer, canvas, batches, job.train, job.seed, run, score, log, progress)
     done = trainer.train()
+    if job.train.calibration_samples:
+        calibrate_checkpoint(
+            step_folder(run, done.best_step),
+            SampledScorer.choose(dataset, latents, job.sampler, Split.VAL, job.train.calibration_samples, tuple(kept)),
+        )
     result = {
         "checkpoint": step_folder(run, done.best_step).name,
         "steps": done.step,
@@ -192,6 +198,7 @@ def _decoder_config(
         latent_sizes={str(modality): store.hidden_size for modality, store in stores.items()},
         tasks=tuple(str(task) for task in samples),
         grid_positions=_grid_positions(stores),
+        rates=_rates(samples, tokenizer, stores),
         styles=tuple(sorted({sample.style for rows in samples.values() for sample in rows if sample.style})),
         **job.decoder.model_dump(),
     )
@@ -201,6 +208,23 @@ def _grid_positions(stores: Mapping[Modality, LatentStore]) -> dict[str, int]:
     """How many latents every picture has: a tower's map has one size."""
     store = stores.get(Modality.IMAGE)
     return {str(Modality.IMAGE): len(store.get(next(iter(store))))} if store else {}
+
+
+def _rates(
+    samples: Mapping[Task, Sequence[Sample]], tokenizer: TextTokenizer, stores: Mapping[Modality, LatentStore]
+) -> dict[str, float]:
+    """Tokens per latent of the modalities whose latents follow the text's order, over the first train samples."""
+    rates: dict[str, float] = {}
+    for modality in (Modality.AUDIO, Modality.TEXT):
+        rows = [s for task, rows in samples.items() if task.modality is modality for s in rows[:_RATED]]
+        rows = [sample for sample in rows if modality in stores and sample.content_id in stores[modality]]
+        latents = sum(len(stores[modality].get(sample.content_id)) for sample in rows)
+        if latents:
+            rates[str(modality)] = sum(map(len, tokenizer.encode_batch([s.text for s in rows]))) / latents
+    return rates
+
+
+_RATED = 500
 
 
 def _val_score(job: TrainJob, dataset: Dataset, latents: Mapping[Modality, LatentsInfo]) -> Score:

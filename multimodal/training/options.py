@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from multimodal.diffusion.presets import with_preset
 from multimodal.options import Options
 from multimodal.sample import Task
 
@@ -51,6 +53,7 @@ class TrainOptions(Options):
             (classifier-free guidance).
         full_mask: probability that a sample's canvas is wholly masked (high-mask specialisation).
         eval_every: optimiser steps between two scores *sampled* on the val split.
+        calibration_samples: val samples a task on which the chosen checkpoint's confidences are calibrated; 0: none.
         patience: stop after this many scores without a better one; None never stops early.
         init_from: checkpoint folder to start from.
     """
@@ -71,6 +74,7 @@ class TrainOptions(Options):
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
     eval_every: int = Field(default=400, ge=1)
     eval_samples: int = Field(default=48, ge=1)
+    calibration_samples: int = Field(default=200, ge=0)
     patience: int | None = Field(default=None, ge=1)
     checkpoint_every: int = Field(default=400, ge=1)
     init_from: Path | None = None
@@ -95,6 +99,9 @@ class SamplerOptions(Options):
             it needs a temperature. Their calls all count.
         beams: hypotheses of an autoregressive decoder's beam search; it takes this, temperature, candidates and seed.
         seed: with the sample's id, all that a drawn text depends on.
+        tasks: task -> what is different for it.
+
+    `preset: draft | balanced | quality` stands for the values of `multimodal.diffusion.presets`.
     """
 
     kind: Literal[
@@ -111,9 +118,44 @@ class SamplerOptions(Options):
     candidates: int = Field(default=1, ge=1)
     beams: int = Field(default=1, ge=1)
     seed: int = 0
+    tasks: dict[Task, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_preset(cls, values: Any) -> Any:
+        return with_preset(values) if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
     def _candidates_differ(self) -> SamplerOptions:
         if self.candidates > 1 and self.temperature == 0:
             raise ValueError(f"{self.candidates} candidates at temperature 0 would be equal; set a temperature")
         return self
+
+    @model_validator(mode="after")
+    def _tasks_are_sound(self) -> SamplerOptions:
+        for task, settings in self.tasks.items():
+            if "tasks" in settings or "seed" in settings:
+                raise ValueError(f"tasks.{task}: 'tasks' and 'seed' are the same for all tasks")
+            self.of(task)
+        return self
+
+    def of(self, task: Task) -> SamplerOptions:
+        """The options of one task."""
+        if task not in self.tasks:
+            return self
+        return SamplerOptions.model_validate(self.model_dump() | self.tasks[task] | {"tasks": {}})
+
+    def overruled(self, values: Mapping[str, Any]) -> SamplerOptions:
+        """These options with some values that hold for every task; with a `preset` that replaces all but the seed.
+
+        Raises:
+            pydantic.ValidationError: a value is out of range.
+        """
+        if values.get("preset"):
+            return SamplerOptions.model_validate({"seed": self.seed, **values})
+        tasks = {
+            task: {name: value for name, value in settings.items() if name not in values}
+            for task, settings in self.tasks.items()
+        }
+        named = {name: value for name, value in values.items() if name != "preset"}
+        return SamplerOptions.model_validate({**self.model_dump(), "tasks": tasks, **named})

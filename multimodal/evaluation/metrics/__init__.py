@@ -108,7 +108,7 @@ def metrics_for(
     """The metrics of a task's items.
 
     Scenes are checked where described, styles where train shows at least two, SARI where texts have an input,
-    calibration where confidences are known (of captions never: none equals a reference).
+    calibration where confidences are known.
 
     Args:
         task: of the items.
@@ -128,7 +128,7 @@ def metrics_for(
         classifier = style.fit_style_classifier(train)
         if classifier.can_tell:
             metrics += [metric(classifier) for metric in STYLE_METRICS]
-    if confidences and task is not Task.CAPTION:
+    if confidences:
         metrics.append(CalibrationError(confidences))
     return metrics
 

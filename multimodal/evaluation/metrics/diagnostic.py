@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from multimodal.evaluation import diversity, hallucination
 from multimodal.evaluation.calibration import expected_calibration_error
-from multimodal.evaluation.error_rates import is_match
 from multimodal.evaluation.items import Item
 from multimodal.evaluation.metrics.base import Metric, references_of
+from multimodal.evaluation.outcomes import right_share
 from multimodal.evaluation.score import Score
 
 
@@ -103,7 +103,7 @@ class HallucinatedObjects(Diagnostic):
 
 
 class CalibrationError(Diagnostic):
-    """See `calibration.expected_calibration_error`; right is what equals a reference.
+    """See `calibration.expected_calibration_error`; the outcome of a text is its share of right words.
 
     Controls are held against the model's confidence in the same sample.
 
@@ -112,7 +112,7 @@ class CalibrationError(Diagnostic):
     """
 
     name, title, higher_is_better = "ece", "calibration error", False
-    meaning = "gap between the model's confidence and the share of texts without any error; lower is better"
+    meaning = "gap between the model's confidence in a text and its share of right words; lower is better"
 
     def __init__(self, confidences: Mapping[str, float]) -> None:
         self.confidences = confidences
@@ -120,7 +120,7 @@ class CalibrationError(Diagnostic):
     def score(self, items: Sequence[Item], hypotheses: Sequence[str]) -> Score:
         """ECE over 15 bins; 0 where no item has a confidence."""
         known = [
-            (self.confidences[item.sample_id], is_match(hypothesis, item.references))
+            (self.confidences[item.sample_id], right_share(hypothesis, item.references))
             for item, hypothesis in zip(items, hypotheses, strict=True)
             if item.sample_id in self.confidences
         ]

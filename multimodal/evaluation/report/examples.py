@@ -52,7 +52,7 @@ def _example(
         "id": item.sample_id,
         "text": answers.model[index],
         "tokens": token_pairs(generation),
-        "sure": round(generation.score, 3) if generation else None,
+        "sure": round(generation.confidence, 3) if generation else None,
         "right": is_right(item, answers.model[index]),
         "quality": round(quality, 4),
         "references": list(item.references),
