@@ -1,6 +1,7 @@
 """The latent store: hidden states of contents, keyed by content id, in append-only Arrow shards read by memory map.
 
-    latents/<encoder fp>/shard-00000-<digest>.arrow    one record batch: content_id, hidden_states (ragged), pooled
+    latents/<encoder fp>/shard-00000-<digest>.arrow    one record batch: content_id, hidden_states (ragged), pooled,
+                                                       reading (the text that the encoder itself reads, "" if none)
     latents/<encoder fp>/index.json                    the finished shards and the contents that cannot be encoded
 
 Hidden states of all rows of a shard lie in one flat float16 array with offsets, so that a row is a slice of the
@@ -69,7 +70,7 @@ class LatentWriter:
         self._path = Path(path)
         self._head = {"encoder_fingerprint": encoder_fingerprint, "hidden_size": hidden_size}
         self._contents_per_shard = contents_per_shard
-        self._rows: list[tuple[str, NDArray[np.float16], NDArray[np.float32]]] = []
+        self._rows: list[_Row] = []
         self._failed: dict[str, str] = {}
         self._check_head(read_index(self._path) or self._head)
 
@@ -83,18 +84,19 @@ class LatentWriter:
         if kind is None:
             self.flush()
 
-    def add(self, content_id: str, hidden_states: NDArray[Any], pooled: NDArray[Any]) -> None:
+    def add(self, content_id: str, hidden_states: NDArray[Any], pooled: NDArray[Any], reading: str = "") -> None:
         """Add one content.
 
         Args:
             hidden_states: [tokens, hidden_size], stored as float16.
             pooled: [pooled_size], stored as float32.
+            reading: the text that the encoder itself reads off the content.
         """
         if hidden_states.ndim != 2 or hidden_states.shape[1] != self._head["hidden_size"]:
             raise DatasetError(
                 f"latents of {content_id}: {hidden_states.shape}, expected [n, {self._head['hidden_size']}]"
             )
-        self._rows.append((content_id, hidden_states.astype(np.float16), pooled.astype(np.float32)))
+        self._rows.append((content_id, hidden_states.astype(np.float16), pooled.astype(np.float32), reading))
         if len(self._rows) >= self._contents_per_shard:
             self.flush()
 
@@ -169,6 +171,11 @@ class LatentStore:
         vector: NDArray[np.float32] = shard.pooled[row]
         return vector
 
+    def reading(self, content_id: str) -> str:
+        """The text that the encoder itself reads off one content; "" where it reads none."""
+        shard, row = self._place(content_id)
+        return shard.readings[row]
+
     def batch(self, ids: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Hidden states of some contents, padded with zeros.
 
@@ -200,6 +207,7 @@ class _Shard:
     hidden_states: NDArray[np.float16]
     starts: list[int]
     pooled: NDArray[np.float32]
+    readings: list[str]
 
     @classmethod
     def open(cls, path: Path, hidden_size: int) -> _Shard:
@@ -214,17 +222,22 @@ class _Shard:
             states.values.to_numpy(zero_copy_only=True).reshape(-1, hidden_size),
             (states.offsets.to_numpy() // hidden_size).tolist(),
             pooled.values.to_numpy(zero_copy_only=True).reshape(len(batch), -1),
+            batch.column("reading").to_pylist(),
         )
 
 
-def _record_batch(rows: Sequence[tuple[str, NDArray[np.float16], NDArray[np.float32]]]) -> pa.RecordBatch:
-    ids, states, pooled = zip(*rows, strict=True)
+_Row = tuple[str, NDArray[np.float16], NDArray[np.float32], str]
+
+
+def _record_batch(rows: Sequence[_Row]) -> pa.RecordBatch:
+    ids, states, pooled, readings = zip(*rows, strict=True)
     offsets = np.cumsum([0, *(state.size for state in states)], dtype=np.int64)
     flat = np.concatenate([state.ravel() for state in states])
     columns = {
         "content_id": pa.array(ids, pa.string()),
         "hidden_states": pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(flat, pa.float16())),
         "pooled": pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(pooled), pa.float32()), pooled[0].size),
+        "reading": pa.array(readings, pa.string()),
     }
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 

@@ -147,8 +147,9 @@ class Predictor:
             if tensor is not None:
                 inputs[requests[index].task.modality][index] = tensor
         for modality, tensors in inputs.items():
-            for index, hidden_states in self._encode(modality, tensors):
-                requests[index] = replace(requests[index], hidden_states=hidden_states)
+            for index, hidden_states, reading in self._encode(modality, tensors):
+                text = requests[index].text or reading
+                requests[index] = replace(requests[index], hidden_states=hidden_states, text=text)
         written = self._generate(list(requests.values()), options)
         predictions |= dict(zip(requests, written, strict=True))
         return [predictions[index] for index in range(len(rows))]
@@ -175,15 +176,16 @@ class Predictor:
             raise RequestError(f"{task} needs an encoder of {task.modality}; the model has none")
         return self.encoders[task.modality]
 
-    def _encode(self, modality: Modality, tensors: Mapping[int, Tensor]) -> Iterator[tuple[int, np.ndarray]]:
-        """Latents of each row, float16 [n, d] as in the latent store."""
+    def _encode(self, modality: Modality, tensors: Mapping[int, Tensor]) -> Iterator[tuple[int, np.ndarray, str]]:
+        """Latents of each row, float16 [n, d] as in the latent store, and the encoder's own reading."""
         indices = list(tensors)
         for start in range(0, len(indices), GENERATE_AT_ONCE):
             chunk = indices[start : start + GENERATE_AT_ONCE]
             output = self.encoders[modality].encode([tensors[index] for index in chunk])
             states, mask = output.hidden_states.cpu().numpy(), output.attention_mask.cpu().numpy()
+            readings = output.readings or [""] * len(chunk)
             for row, index in enumerate(chunk):
-                yield index, states[row][mask[row]].astype(np.float16)
+                yield index, states[row][mask[row]].astype(np.float16), readings[row]
 
     def _generate(self, requests: Sequence[Request], options: SamplerOptions) -> list[Prediction]:
         predictions: list[Prediction] = []

@@ -30,8 +30,8 @@ LENGTH_BUCKET = 16
 
 MAX_GAP_WORDS = 4
 
-DRAFT_TASKS = (Task.DENOISE, Task.RESTYLE)
-"""Tasks whose input is a text to be edited: decoders that read drafts are given its tokens beside its latents."""
+EDITING = (Task.DENOISE, Task.RESTYLE)
+"""Tasks whose input is the text that is to be edited. The draft of others is what their encoder reads by itself."""
 
 
 @dataclass(frozen=True, slots=True)

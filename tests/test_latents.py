@@ -24,7 +24,7 @@ def latents(seed, tokens):
 def fill(path, numbers, **options):
     with LatentWriter(path, "fp", HIDDEN, **options) as writer:
         for number in numbers:
-            writer.add(f"id{number}", *latents(number, 1 + number % 5))
+            writer.add(f"id{number}", *latents(number, 1 + number % 5), reading=f"text {number}" if number % 2 else "")
     return path
 
 
@@ -37,6 +37,7 @@ def test_latents_come_back_as_they_went_in(tmp_path):
         states, pooled = latents(number, 1 + number % 5)
         np.testing.assert_array_equal(store.get(f"id{number}"), states.astype(np.float16))
         np.testing.assert_array_equal(store.pooled(f"id{number}"), pooled)
+        assert store.reading(f"id{number}") == (f"text {number}" if number % 2 else "")
 
 
 def test_a_batch_is_padded_with_zeros_under_a_mask(tmp_path):

@@ -21,7 +21,8 @@ class DecoderConfig:
             position, since rows and columns are no smooth function of a running index. Others get sinusoids.
         rates: modality -> tokens per latent, where latents follow the text's order (speech, text): heads are then
             drawn to the latents around a token's own place. Modalities not named have no order in common with text.
-        draft_layers: of the encoder that reads the tokens of a text to be edited; 0: this decoder reads no drafts.
+        drafts: tasks that are given the tokens of a text to be edited.
+        draft_layers: of the encoder that reads them.
         max_draft: longest draft in tokens, its end included.
         causal: positions attend to themselves and what is left of them: the autoregressive twin.
     """
@@ -37,7 +38,8 @@ class DecoderConfig:
     num_heads: int = 6
     dropout: float = 0.0
     rates: Mapping[str, float] = field(default_factory=dict)
-    draft_layers: int = 0
+    drafts: tuple[str, ...] = ()
+    draft_layers: int = 2
     max_draft: int = 64
     causal: bool = False
 
@@ -52,7 +54,8 @@ class DecoderConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DecoderConfig:
         """The inverse of `to_dict`."""
-        return cls(**{**values, "tasks": tuple(values["tasks"]), "styles": tuple(values["styles"])})
+        lists = {name: tuple(values[name]) for name in ("tasks", "styles", "drafts") if name in values}
+        return cls(**{**values, **lists})
 
 
 def _plain(value: Any) -> Any:

@@ -63,8 +63,8 @@ class CrossAttentionDecoder(nn.Module):
         self.alignment = Alignment(config.num_heads)
         self.blocks = nn.ModuleList(DecoderBlock(config, layer) for layer in range(config.num_layers))
         self.norm = Norm(config.hidden_size)
-        self.draft_encoder = DraftEncoder(config) if config.draft_layers else None
-        self.pointer = CopyPointer(config) if config.draft_layers else None
+        self.draft_encoder = DraftEncoder(config) if config.drafts else None
+        self.pointer = CopyPointer(config) if config.drafts else None
         self.apply(_initialise)
         if self.pointer is not None:
             self.pointer.initialise()

@@ -62,6 +62,7 @@ class AudioEncoder(Encoder):
         self.kind, self.downsample = kind, downsample
         self.hidden_size = self.pooled_size = tower.hidden_size
         parts = [kind, downsample, _architecture(tower), _weights_digest(tower)]
+        parts += [_weights_digest(head)] if head else []
         self.fingerprint = digest(parts)[:16]
 
     def preprocess(self, data: bytes) -> Tensor:
@@ -74,25 +75,12 @@ class AudioEncoder(Encoder):
 
     @torch.no_grad()
     def encode(self, batch: Sequence[Tensor]) -> EncoderOutput:
-        """Hidden states [b, ceil(n / downsample), d] of preprocessed clips."""
+        """Hidden states [b, ceil(n / downsample), d] of preprocessed clips, and their greedy CTC transcripts."""
         states, mask = self._states(batch)
+        readings = tuple(greedy_texts(self.head(states), mask)) if self.head else ()
         pooled = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         states, mask = average_neighbours(states, mask, self.downsample)
-        return EncoderOutput((states * mask[..., None]).cpu(), mask.cpu(), pooled.cpu())
-
-    @torch.no_grad()
-    def drafts(self, batch: Sequence[Tensor]) -> list[str]:
-        """Greedy CTC transcripts of preprocessed clips.
-
-        Raises:
-            EncoderError: the encoder has no CTC head.
-        """
-        if self.head is None:
-            raise EncoderError(
-                f"this audio encoder has no {CTC_HEAD}; `multimodal pretrain` makes towers that have one"
-            )
-        states, mask = self._states(batch)
-        return greedy_texts(self.head(states), mask)
+        return EncoderOutput((states * mask[..., None]).cpu(), mask.cpu(), pooled.cpu(), readings)
 
     def _states(self, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """States of whole clips [b, n, d] and their mask."""

@@ -21,11 +21,13 @@ class EncoderOutput:
         hidden_states: float32 [batch, tokens, hidden_size].
         attention_mask: bool [batch, tokens], True where a token is real.
         pooled: float32 [batch, pooled_size], one vector per content (nearest neighbours, CLIP score).
+        readings: the text that the encoder itself reads off each content, for decoders to edit; empty: it reads none.
     """
 
     hidden_states: Tensor
     attention_mask: Tensor
     pooled: Tensor
+    readings: tuple[str, ...] = ()
 
 
 class Encoder(ABC):

@@ -1,6 +1,6 @@
 """Connectionist temporal classification over characters (Graves et al., 2006): what the audio tower is pretrained with.
 
-The head stays with the tower: its greedy reading is a draft of the transcript.
+The head stays with the tower: its greedy reading is a draft that the decoder edits.
 """
 
 from __future__ import annotations

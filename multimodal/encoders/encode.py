@@ -119,9 +119,10 @@ def _encode(batch: Sequence[_Prepared], encoder: Encoder, writer: LatentWriter) 
     # The 16-bit copy is made where the states are; only it travels to the store.
     states, pooled = output.hidden_states.half().cpu().numpy(), output.pooled.float().cpu().numpy()
     masks = output.attention_mask.cpu().numpy().astype(np.bool_)
-    for (content_id, _), state, mask, vector in zip(ready, states, masks, pooled, strict=True):
+    readings = output.readings or [""] * len(ready)
+    for (content_id, _), state, mask, vector, reading in zip(ready, states, masks, pooled, readings, strict=True):
         if np.isfinite(state[mask]).all() and np.isfinite(vector).all():
-            writer.add(content_id, state[mask], vector)
+            writer.add(content_id, state[mask], vector, reading)
         else:
             writer.fail(content_id, "the encoder gave NaN, infinity, or a value beyond float16")
 

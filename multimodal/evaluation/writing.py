@@ -12,7 +12,7 @@ from multimodal.evaluation.controls import Pooled
 from multimodal.evaluation.items import Item
 from multimodal.generation import Generation, Request
 from multimodal.sample import Modality, Task
-from multimodal.tasks import DRAFT_TASKS, GAP
+from multimodal.tasks import EDITING, GAP
 from multimodal.training.options import SamplerOptions
 
 
@@ -34,6 +34,9 @@ class Store(Pooled, Protocol):
     def get(self, content_id: str) -> np.ndarray:
         """Hidden states [n, d]."""
 
+    def reading(self, content_id: str) -> str:
+        """The text that the encoder itself reads off the content, "" if none."""
+
 
 Stores = Mapping[Modality, Store]
 
@@ -42,8 +45,9 @@ def build_request(item: Item, stores: Stores) -> Request:
     """The request that asks for an item's text: latents of its content, or the text with its gap."""
     if item.task is Task.INFILL:
         return Request(request_id=item.sample_id, task=item.task, text=item.input)
-    hidden_states = stores[item.task.modality].get(item.content_id)
-    text = item.input if item.task in DRAFT_TASKS else ""
+    store = stores[item.task.modality]
+    hidden_states = store.get(item.content_id)
+    text = item.input if item.task in EDITING else store.reading(item.content_id)
     return Request(request_id=item.sample_id, task=item.task, hidden_states=hidden_states, text=text, style=item.style)
 
 

@@ -25,7 +25,7 @@ from multimodal.generation.constraints import Constraints
 from multimodal.generation.text import Generation, Request
 from multimodal.generation.writers import build_writer
 from multimodal.sample import Task
-from multimodal.tasks import DRAFT_TASKS, LENGTH_BUCKET, Canvas, blank_canvas, draft_batch, infill_canvas
+from multimodal.tasks import LENGTH_BUCKET, Canvas, blank_canvas, draft_batch, infill_canvas
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.options import SamplerOptions
 
@@ -198,7 +198,7 @@ class TextGenerator:
         states = [request.hidden_states for request in requests if request.hidden_states is not None]
         hidden_states, attention_mask = pad_latents(states) if states else (None, None)
         draft, draft_mask = None, None
-        if config.draft_layers and task in DRAFT_TASKS and any(request.text for request in requests):
+        if states and task in config.drafts:  # the null condition has no draft either
             drafts = draft_batch(self.tokenizer, [request.text for request in requests], config.max_draft)
             draft, draft_mask = (part.to(self.device) for part in drafts)
         return self.decoder.condition(

@@ -18,7 +18,8 @@ class Request:
         request_id: with the seed, all that a drawn text depends on.
         task: what to write.
         hidden_states: conditioning latents [n, d] of the task's modality; None for infill, or for the null condition.
-        text: infill: the text with gaps `___`; denoise, restyle: the text to be edited, for decoders that read drafts.
+        text: infill: the text with gaps `___`; else a draft to be edited, for decoders that read drafts: the input of
+            denoise and restyle, what the encoder itself reads off a clip for transcribe.
         style: restyle: the target style.
         constraints: what the text must be like; None: nothing.
     """

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from multimodal.decoder import ConditionInput, DecoderConfig, style_index, task_index
 from multimodal.sample import Sample, Task
-from multimodal.tasks import DRAFT_TASKS, GAP, GAP_SLOTS, Canvas, draft_batch, draw_span, infill_canvas
+from multimodal.tasks import EDITING, GAP, GAP_SLOTS, Canvas, draft_batch, draw_span, infill_canvas
 from multimodal.tokenizer import TextTokenizer
 
 LATER_PADDING = 0.1
@@ -29,6 +29,9 @@ class Latents(Protocol):
 
     def batch(self, content_ids: Sequence[str], /) -> tuple[Tensor, Tensor]:
         """float32 [batch, n, d] and bool [batch, n]."""
+
+    def reading(self, content_id: str, /) -> str:
+        """The text that the encoder itself reads off a content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,11 @@ class TaskBatches:
         ids = self.tokenizer.encode(sample.text)
         return Canvas((*ids, *[self.tokenizer.pad_token_id] * (self.length - len(ids))))
 
+    def _draft(self, sample: Sample) -> str:
+        if self.task in EDITING or self.latents is None:
+            return sample.input
+        return self.latents.reading(sample.content_id)
+
     def _weights(self, x_0: Tensor) -> Tensor:
         padding = x_0 == self.tokenizer.pad_token_id
         later = padding.clone()
@@ -126,8 +134,9 @@ class TaskBatches:
         if self.latents is not None:
             hidden_states, attention_mask = self.latents.batch([sample.content_id for sample in samples])
         draft, draft_mask = None, None
-        if self.config.draft_layers and self.task in DRAFT_TASKS:
-            draft, draft_mask = draft_batch(self.tokenizer, [sample.input for sample in samples], self.config.max_draft)
+        if self.task in self.config.drafts:
+            texts = [self._draft(sample) for sample in samples]
+            draft, draft_mask = draft_batch(self.tokenizer, texts, self.config.max_draft)
         return ConditionInput(
             task=task_index(self.config, [self.task] * len(samples)),
             style=style_index(self.config, [sample.style for sample in samples]),

@@ -200,7 +200,8 @@ def _decoder_config(
         grid_positions=_grid_positions(stores),
         rates=_rates(samples, tokenizer, stores),
         styles=tuple(sorted({sample.style for rows in samples.values() for sample in rows if sample.style})),
-        **job.decoder.model_dump(),
+        **job.decoder.model_dump(exclude={"drafts"}),
+        drafts=tuple(str(task) for task in job.decoder.drafts if task in samples and task is not Task.INFILL),
     )
 
 

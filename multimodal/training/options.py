@@ -29,8 +29,10 @@ class DecoderOptions(Options):
     """Size of the cross-attention decoder.
 
     Args:
-        draft_layers: of the encoder by which it reads, beside the latents, the tokens of a text to be edited (denoise,
-            restyle), and out of which it copies; 0: it knows that text by its latents alone.
+        drafts: tasks that are given, beside the latents, the tokens of a text to be edited, and copy out of it: the
+            input of denoise and restyle, what the encoder reads by itself for others (transcripts by CTC). It pays
+            where words are rare or long, and costs where most of the draft is wrong (conf/LOG.md).
+        draft_layers: of the encoder that reads drafts.
         max_draft: longest such text in tokens.
     """
 
@@ -38,6 +40,7 @@ class DecoderOptions(Options):
     num_layers: int = Field(default=4, ge=1)
     num_heads: int = Field(default=6, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    drafts: tuple[Task, ...] = (Task.TRANSCRIBE, Task.DENOISE, Task.RESTYLE)
     draft_layers: int = Field(default=2, ge=0)
     max_draft: int = Field(default=64, ge=2)
 

@@ -15,7 +15,7 @@ from tests.decoder.test_decoder import tokens as canvas
 def editor() -> CrossAttentionDecoder:
     """A decoder that reads drafts."""
     torch.manual_seed(0)
-    return CrossAttentionDecoder(replace(CONFIG, draft_layers=1)).eval()
+    return CrossAttentionDecoder(replace(CONFIG, drafts=("caption",), draft_layers=1)).eval()
 
 
 def drafted(draft: list[list[int]], real: int, dropped: bool = False) -> ConditionInput:

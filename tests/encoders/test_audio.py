@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from multimodal.encoders.audio import AudioEncoder, build_audio_encoder, decode_wave
+from multimodal.encoders.ctc import CTCHead
 from multimodal.encoders.options import EncoderOptions
 from multimodal.errors import EncoderError, MediaError
 
@@ -202,8 +203,12 @@ def test_wrong_folders_and_files_are_refused_with_a_cure(tmp_path: Path) -> None
         build_audio_encoder(EncoderOptions(kind="whisper", weights=str(tmp_path / "hubert")))
 
 
-def test_drafts_need_a_head(tmp_path: Path) -> None:
-    """An encoder without a CTC head says where heads come from."""
+def test_an_encoder_without_a_head_reads_nothing(tmp_path: Path) -> None:
+    """One with a head reads each clip, alone as in a batch, and is another encoder by its fingerprint."""
     encoder = build(tmp_path, "masked whisper")
-    with pytest.raises(EncoderError, match="multimodal pretrain"):
-        encoder.drafts([encoder.preprocess(sound(0.5))])
+    clips = [encoder.preprocess(sound(seconds)) for seconds in (0.5, 1.0)]
+    assert encoder.encode(clips).readings == ()
+    torch.manual_seed(0)
+    reader = AudioEncoder(encoder.tower, "whisper", head=CTCHead(encoder.hidden_size))
+    assert reader.fingerprint != encoder.fingerprint
+    assert reader.encode(clips).readings == tuple(reader.encode([clip]).readings[0] for clip in clips)

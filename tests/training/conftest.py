@@ -29,6 +29,9 @@ class ToyLatents:
     def get(self, content_id: str) -> np.ndarray:
         return np.eye(len(WORDS), dtype=np.float32)[[WORDS.index(word) for word in content_id.split("-")]]
 
+    def reading(self, content_id: str) -> str:
+        return ""
+
     def batch(self, content_ids: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         return pad_latents([self.get(content_id) for content_id in content_ids])
 

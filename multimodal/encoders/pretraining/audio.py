@@ -193,10 +193,10 @@ class Augmentation:
 @torch.no_grad()
 def score_transcripts(encoder: AudioEncoder, clips: Sequence[Clip], batch_size: int = 50) -> TranscriptScore:
     """Greedy CTC transcripts of clips against what was said."""
-    hypotheses = []
+    hypotheses: list[str] = []
     for start in range(0, len(clips), batch_size):
         batch = clips[start : start + batch_size]
-        hypotheses += encoder.drafts([encoder.tower.inputs(clip.wave) for clip in batch])
+        hypotheses += encoder.encode([encoder.tower.inputs(clip.wave) for clip in batch]).readings
     references = [clip.text for clip in clips]
     exact = sum(a == b for a, b in zip(references, hypotheses, strict=True)) / len(clips)
     return TranscriptScore(float(wer(references, hypotheses)), exact, len(clips))
