@@ -22,6 +22,8 @@ class DecoderConfig:
         draft_layers: of the encoder that reads the tokens of a text to be edited; 0: this decoder reads no drafts.
         max_draft: longest draft in tokens, its end included.
         causal: positions attend to themselves and what is left of them: the autoregressive twin.
+        process: the diffusion process that it was trained to undo; a causal decoder undoes none.
+        process_options: what that process takes beside tokens, by name.
     """
 
     vocab_size: int
@@ -37,6 +39,8 @@ class DecoderConfig:
     draft_layers: int = 0
     max_draft: int = 64
     causal: bool = False
+    process: str = "absorbing"
+    process_options: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.hidden_size % (2 * self.num_heads):

@@ -113,10 +113,11 @@ class TextGenerator:
         """Write a text for each request, in their order.
 
         Raises:
-            RequestError: a task or style is unknown, latents have the wrong width, or an infill text has no gap
-                or is too long.
+            RequestError: a task or style is unknown, latents have the wrong width, an infill text has no gap or is
+                too long, or the sampler does not go with the decoder.
         """
         self.check(requests)
+        self.writer.check(options)
         candidates = [
             replace(request, request_id=f"{request.request_id}/{number}") if number else request
             for request in requests
