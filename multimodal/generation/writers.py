@@ -105,12 +105,13 @@ class DiffusionWriter(Writer):
             return unguided + options.guidance_scale * (logits.log_softmax(-1) - unguided)
 
         start = torch.tensor([canvas.tokens for canvas in canvases], device=condition.bias.device)
-        return self._sampler(options).sample(denoise, start, generators, trajectory)
+        return self.sampler(options).sample(denoise, start, generators, trajectory)
 
     def _kind(self, options: SamplerOptions) -> type[Sampler]:
         return SAMPLERS[sampler_for(self.decoder.config.process, options.kind)]
 
-    def _sampler(self, options: SamplerOptions) -> Sampler:
+    def sampler(self, options: SamplerOptions) -> Sampler:
+        """The sampler that options ask for, of the process that the decoder was trained by."""
         kind, config, mask = self._kind(options), self.decoder.config, self.tokenizer.mask_token_id
         repeatable = torch.zeros(config.vocab_size, dtype=torch.bool, device=self.decoder.embedding.weight.device)
         repeatable[self.tokenizer.pad_token_id] = True

@@ -179,9 +179,7 @@ def test_absorbing_bound_weighs_masks_by_one_over_t() -> None:
     t = torch.tensor([0.2, 0.5, 0.9])
     losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), x_0, reduction="none") * masked
     for schedule in (LinearSchedule(), CosineSchedule()):
-        bound = AbsorbingProcess(MASK, VOCAB, schedule).likelihood_bound(
-            logits, x_0, torch.where(masked, MASK, x_0), t
-        )
+        bound = AbsorbingProcess(MASK, VOCAB, schedule).likelihood_bound(logits, x_0, torch.where(masked, MASK, x_0), t)
         noise = schedule(t)
         weights = -noise.d_alpha / (1 - noise.alpha)
         torch.testing.assert_close(bound.float(), weights[:, None] * losses, atol=1e-5, rtol=1e-4)
