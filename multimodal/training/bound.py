@@ -22,7 +22,7 @@ DRAWS = 8
 """Times and noises per text."""
 
 EDGE = 1e-4
-"""Times stay so far from 0 and 1, where weights are infinite."""
+"""Draws stay so far from 0 and 1, where weights are infinite."""
 
 
 @dataclass(frozen=True)
@@ -87,18 +87,21 @@ class ValBound:
         device = decoder.embedding.weight.device
         condition = decoder.condition(to_device(batch.condition, device))
         total = torch.zeros((), dtype=torch.float64)
-        for t in low_discrepancy_times(DRAWS, len(batch.x_0), generator):
+        for place in low_discrepancy(DRAWS, len(batch.x_0), generator):
+            t, density = place**2, 2 * place  # more draws near t = 0, where few positions carry large weights
             x_t = process.q_sample(batch.x_0, t, generator, batch.open_positions)
-            logits = decoder(x_t.to(device), condition).cpu()
-            nats = process.likelihood_bound(logits, batch.x_0, x_t, t)
-            total += nats[batch.open_positions].sum() / DRAWS
+            scored = process.scored(x_t, batch.open_positions)
+            logits = decoder(x_t.to(device), condition, scored.to(device)).cpu()
+            times, densities = (part[:, None].expand(x_t.shape)[scored] for part in (t, density))
+            nats = process.likelihood_bound(logits, batch.x_0[scored], x_t[scored], times)
+            total += (nats * densities).sum() / DRAWS
         tokens = (batch.open_positions & (batch.weights == 1)).sum()  # later padding says nothing new
         return LossOutput(total, tokens)
 
 
-def low_discrepancy_times(draws: int, batch: int, generator: torch.Generator) -> Tensor:
-    """Times in (0, 1), float [draws, batch], evenly spaced over all draws and rows from one random offset: each row
+def low_discrepancy(draws: int, batch: int, generator: torch.Generator) -> Tensor:
+    """Places in (0, 1), float [draws, batch], evenly spaced over all draws and rows from one random offset: each row
     sees early and late ones (Kingma et al. 2021)."""
     order = torch.arange(draws)[:, None] * batch + torch.arange(batch)
-    t = (order / (draws * batch) + torch.rand((), generator=generator)) % 1
-    return t.clamp(EDGE, 1 - EDGE)
+    places = (order / (draws * batch) + torch.rand((), generator=generator)) % 1
+    return places.clamp(EDGE, 1 - EDGE)

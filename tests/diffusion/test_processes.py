@@ -144,12 +144,13 @@ def expected_bounds(process: Process, blur: float = 0.0, nodes: int = 400) -> Te
     probs = torch.einsum("itnx,niv->txiv", joint, is_token)  # [times, states, 2, vocab]
     probs = probs / probs.sum(-1, keepdim=True).clamp(min=1e-300)
     words = torch.tensor([float(token in WORDS) / len(WORDS) for token in range(VOCAB)], dtype=torch.float64)
-    logits = ((1 - blur) * probs + blur * words).clamp(min=1e-300).log().flatten(0, 1)
-    times, x_t = t.repeat_interleave(len(states)), states.repeat(nodes, 1)
+    logits = ((1 - blur) * probs + blur * words).clamp(min=1e-300).log().flatten(0, 2)
+    x_t = states.repeat(nodes, 1).flatten()
+    times = t.repeat_interleave(2 * len(states))
     bounds = []
     for index, text in enumerate(texts):
         chance = density[:, None] * seen[0, :, index] * seen[1, :, index]  # [times, states]
-        bound = process.likelihood_bound(logits, text.expand(x_t.shape), x_t, times).sum(-1).view_as(chance)
+        bound = process.likelihood_bound(logits, text.repeat(len(x_t) // 2), x_t, times).view(*chance.shape, 2).sum(-1)
         bounds.append((chance * bound)[chance > 0].sum())
     return torch.stack(bounds)
 
@@ -179,10 +180,11 @@ def test_absorbing_bound_weighs_masks_by_one_over_t() -> None:
     t = torch.tensor([0.2, 0.5, 0.9])
     losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), x_0, reduction="none") * masked
     for schedule in (LinearSchedule(), CosineSchedule()):
-        bound = AbsorbingProcess(MASK, VOCAB, schedule).likelihood_bound(logits, x_0, torch.where(masked, MASK, x_0), t)
+        process, x_t = AbsorbingProcess(MASK, VOCAB, schedule), torch.where(masked, MASK, x_0)
+        bound = process.likelihood_bound(logits.flatten(0, 1), x_0.flatten(), x_t.flatten(), t.repeat_interleave(4))
         noise = schedule(t)
         weights = -noise.d_alpha / (1 - noise.alpha)
-        torch.testing.assert_close(bound.float(), weights[:, None] * losses, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(bound.float().view(3, 4), weights[:, None] * losses, atol=1e-5, rtol=1e-4)
 
 
 def test_hybrid_without_replacement_is_absorbing() -> None:

@@ -142,15 +142,15 @@ class Process(ABC):
         times -alpha' / (1 - alpha), for the uniform one UDLM's bound.
 
         Args:
-            logits: float [batch, length, vocab].
-            x_0, x_t: int64 [batch, length].
-            t: float [batch], within (0, 1).
+            logits: float [positions, vocab].
+            x_0, x_t: int64 [positions].
+            t: float [positions], within (0, 1).
 
         Returns:
-            float64 [batch, length]; summed over positions and averaged over t and x_t it is at least -log p(x_0), and
-            equal to it for a denoiser that is exact.
+            float64 [positions], 0 where nothing is scored; summed over a text's positions and averaged over t and x_t
+            it is at least -log p(x_0), and equal to it for a denoiser that is exact.
         """
-        marginals = self.marginals(t.double()[:, None])
+        marginals = self.marginals(t.double())
         value = marginals.value
         logits = logits.double().index_fill(-1, torch.tensor(self.mask_token_id, device=logits.device), -torch.inf)
         keep, noise = value.keep[..., None], self._noise(value)
