@@ -20,8 +20,8 @@ _MASK_SAMPLERS = (
 
 SAMPLERS_OF: dict[str, tuple[str, ...]] = {
     "absorbing": _MASK_SAMPLERS,
-    "uniform": ("posterior",),
-    "hybrid": ("revision", *_MASK_SAMPLERS),
+    "uniform": ("renoising", "posterior"),
+    "hybrid": ("revision", "renoising", *_MASK_SAMPLERS),
 }
 """Process -> the samplers that go with it, its own first: `samplers` revise only what a process taught to revise, and
 samplers that unmask need masks. Here, where nothing heavy is imported, so that configurations can be checked."""

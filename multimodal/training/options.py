@@ -118,8 +118,8 @@ class SamplerOptions(Options):
         kind: which sampler, see `multimodal.diffusion.samplers`; `auto` is the process's own. `confidence` unmasks by
             `threshold`, `entropy` by `entropy_bound`, `safe` by `safety`, `scheduled` by `unmasking`, `best_first`
             equal numbers, `ancestral` by chance, `remasking` by chance with tokens taken back, `mask_predict` writes
-            all and takes back the doubtful, `posterior` draws every position anew, `revision` unmasks like
-            `confidence` and corrects what is written by `edit_threshold`.
+            all and takes back the doubtful, `posterior` draws every position anew, `renoising` writes all and gives
+            the doubtful fresh noise, `revision` unmasks like `confidence` and corrects by `edit_threshold`.
             Which goes with which process: `multimodal.diffusion.SAMPLERS_OF`. Autoregressive decoders have no kinds.
         num_steps: most denoising steps, each one call of the denoiser (NFE).
         temperature: 0 takes the likeliest token; above, tokens are drawn.
@@ -147,6 +147,7 @@ class SamplerOptions(Options):
         "remasking",
         "mask_predict",
         "posterior",
+        "renoising",
         "revision",
     ] = "auto"
     num_steps: int = Field(default=6, ge=1)

@@ -97,7 +97,7 @@ def test_no_process_looks_at_the_batch(generator: TextGenerator, process: str, t
 
 def test_a_sampler_of_another_process_is_refused(generator: TextGenerator) -> None:
     """Before anything is written, with the names that would do."""
-    with pytest.raises(RequestError, match=r"sampler.kind: .*'safe' does not go with .*'uniform'; auto, posterior do"):
+    with pytest.raises(RequestError, match=r"sampler.kind: .*'safe' .* 'uniform'; auto, renoising, posterior do"):
         undoes(generator, "uniform").generate(captions(1), SamplerOptions(kind="safe"))
     with pytest.raises(RequestError, match="'revision' does not go with the process 'absorbing'"):
         generator.generate(captions(1), SamplerOptions(kind="revision"))

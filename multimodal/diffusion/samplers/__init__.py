@@ -4,6 +4,7 @@ from multimodal.diffusion.samplers.ancestral import AncestralSampler, RemaskingS
 from multimodal.diffusion.samplers.base import Denoiser, Sampler, SamplerOutput
 from multimodal.diffusion.samplers.mask_predict import MaskPredictSampler
 from multimodal.diffusion.samplers.posterior import PosteriorSampler
+from multimodal.diffusion.samplers.renoising import RenoisingSampler
 from multimodal.diffusion.samplers.revision import RevisionSampler
 from multimodal.diffusion.samplers.unmasking import (
     BestFirstSampler,
@@ -23,6 +24,7 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "remasking": RemaskingSampler,
     "mask_predict": MaskPredictSampler,
     "posterior": PosteriorSampler,
+    "renoising": RenoisingSampler,
     "revision": RevisionSampler,
 }
 
@@ -36,6 +38,7 @@ __all__ = [
     "MaskPredictSampler",
     "PosteriorSampler",
     "RemaskingSampler",
+    "RenoisingSampler",
     "RevisionSampler",
     "SafeSampler",
     "Sampler",

@@ -59,7 +59,7 @@ def test_with_masks_it_is_the_ancestral_sampler() -> None:
 
 @every_process
 def test_the_last_step_is_greedy_and_all_are_taken(process: Process) -> None:
-    """Every row makes `num_steps` calls; the text is the likeliest given what stands, with its probability."""
+    """Every row makes `num_steps` calls; the text is the likeliest given what stands, with the probability that the others give it."""
     logits = torch.randn(ROWS, LENGTH, VOCAB, generator=torch.Generator().manual_seed(1))
     sampler = PosteriorSampler(MASK, 3, 1.0, process=process)
     canvas = torch.full((ROWS, LENGTH), MASK)
@@ -67,9 +67,9 @@ def test_the_last_step_is_greedy_and_all_are_taken(process: Process) -> None:
     assert output.nfe.unique().tolist() == [3]
     probs = logits.index_fill(-1, torch.tensor(MASK), -torch.inf).softmax(-1)
     third = torch.full((ROWS,), 1 / 3)
-    probability, likeliest = process.posterior(output.trajectory[-2], probs, third, torch.zeros(ROWS)).max(-1)
-    assert torch.equal(output.tokens, likeliest)
-    torch.testing.assert_close(output.confidence, probability)
+    clean = process.posterior(output.trajectory[-2], probs, third, torch.zeros(ROWS))
+    assert torch.equal(output.tokens, clean.argmax(-1))
+    torch.testing.assert_close(output.confidence, probs.gather(-1, output.tokens[..., None]).squeeze(-1))
 
 
 def test_a_row_without_gaps_needs_no_call() -> None:

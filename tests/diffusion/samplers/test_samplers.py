@@ -7,6 +7,7 @@ from torch import Tensor
 from multimodal.diffusion import SAMPLERS_OF, sampler_for
 from multimodal.diffusion.processes import PROCESSES, UniformProcess
 from multimodal.diffusion.samplers import SAMPLERS, Sampler, SamplerOutput
+from multimodal.diffusion.samplers.posterior import ProcessSampler
 
 MASK, VOCAB, LENGTH = 1, 9, 7
 LOGITS = torch.randn(5, LENGTH, VOCAB, generator=torch.Generator().manual_seed(3)) * 2
@@ -15,8 +16,8 @@ every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 
 
 def build(name: str, num_steps: int, **options: object) -> Sampler:
-    """The sampler of that name; the one that draws from a process draws from the uniform one."""
-    if name == "posterior":
+    """The sampler of that name; where it takes a process, the uniform one."""
+    if issubclass(SAMPLERS[name], ProcessSampler):
         options["process"] = UniformProcess(MASK, VOCAB)
     return SAMPLERS[name](MASK, num_steps, **options)  # type: ignore[arg-type]
 
@@ -73,7 +74,7 @@ def test_a_certain_denoiser_is_believed(name: str) -> None:
     assert torch.equal(output.tokens, truth)
 
 
-@pytest.mark.parametrize("name", ["ancestral", "remasking", "posterior"])
+@pytest.mark.parametrize("name", ["ancestral", "remasking", "posterior", "renoising"])
 def test_chance_needs_generators(name: str) -> None:
     """Samplers that draw say so."""
     with pytest.raises(ValueError, match="generator"):
@@ -84,10 +85,10 @@ def test_every_process_has_samplers() -> None:
     """Each knows at least one, its own first, and every sampler goes with some process."""
     assert SAMPLERS_OF.keys() == PROCESSES.keys()
     assert {name for names in SAMPLERS_OF.values() for name in names} == set(SAMPLERS)
-    assert [sampler_for(process, "auto") for process in PROCESSES] == ["confidence", "posterior", "revision"]
+    assert [sampler_for(process, "auto") for process in PROCESSES] == ["confidence", "renoising", "revision"]
 
 
 def test_a_sampler_that_does_not_fit_is_refused() -> None:
     """The message names what would do."""
-    with pytest.raises(ValueError, match="'confidence' does not go with the process 'uniform'; auto, posterior do"):
+    with pytest.raises(ValueError, match=r"'confidence' does not go .* 'uniform'; auto, renoising, posterior do"):
         sampler_for("uniform", "confidence")
