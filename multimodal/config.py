@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
+from multimodal.diffusion import sampler_for
 from multimodal.encoders.options import EncodeOptions
 from multimodal.errors import ConfigError
 from multimodal.evaluation.options import EvaluateOptions
@@ -56,6 +57,12 @@ class PipelineConfig(Options):
     sampler: SamplerOptions = SamplerOptions()
     evaluate: EvaluateOptions = EvaluateOptions()
     registry: RegistryOptions = RegistryOptions()
+
+    @model_validator(mode="after")
+    def _sampler_goes_with_the_process(self) -> PipelineConfig:
+        if self.train.process != "autoregressive":
+            sampler_for(self.train.process, self.sampler.kind)
+        return self
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> PipelineConfig:

@@ -25,6 +25,8 @@ class DecoderConfig:
         draft_layers: of the encoder that reads them.
         max_draft: longest draft in tokens, its end included.
         causal: positions attend to themselves and what is left of them: the autoregressive twin.
+        process: the diffusion process that it was trained to undo; a causal decoder undoes none.
+        process_options: what that process takes beside tokens, by name.
     """
 
     vocab_size: int
@@ -42,6 +44,8 @@ class DecoderConfig:
     draft_layers: int = 2
     max_draft: int = 64
     causal: bool = False
+    process: str = "absorbing"
+    process_options: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.hidden_size % (2 * self.num_heads):

@@ -1,4 +1,4 @@
-"""Losses of masked diffusion: plain cross-entropy to train with, the likelihood bound to report."""
+"""A loss as a sum with its weight, and the cross-entropy that all losses are made of."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-from multimodal.diffusion.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,36 +23,22 @@ class LossOutput:
 
     @property
     def mean(self) -> Tensor:
-        """Weighted mean; 0 where nothing was masked."""
+        """Weighted mean; 0 where nothing was scored."""
         return self.sum / self.weight.clamp(min=1e-6)
 
+    def __add__(self, other: LossOutput) -> LossOutput:
+        return LossOutput(self.sum + other.sum, self.weight + other.weight)
 
-def masked_cross_entropy(logits: Tensor, x_0: Tensor, weights: Tensor | None = None) -> LossOutput:
-    """Cross-entropy of the clean tokens at masked positions, unweighted in t (LLaDA; more compute-efficient
-    than the bound's 1/t weights).
+
+def weighted_cross_entropy(logits: Tensor, x_0: Tensor, weights: Tensor | None = None) -> LossOutput:
+    """Cross-entropy of clean tokens.
 
     Args:
-        logits: float [masked, vocab], of the masked positions alone.
-        x_0: int64 [masked].
-        weights: float [masked], further weights of positions.
+        logits: float [positions, vocab], of the positions that are scored alone.
+        x_0: int64 [positions].
+        weights: float [positions]; None: all count alike.
     """
     losses = functional.cross_entropy(logits.float(), x_0, reduction="none")
     if weights is None:
         weights = torch.ones_like(losses)
     return LossOutput((losses * weights).sum(), weights.sum())
-
-
-def likelihood_bound(logits: Tensor, x_0: Tensor, masked: Tensor, t: Tensor, schedule: Schedule) -> Tensor:
-    """Continuous-time negative ELBO in nats per sequence, one draw of t (MDLM, equation 10).
-
-    Args:
-        logits, x_0, masked: as in `masked_cross_entropy`.
-        t: float [batch], uniform on (0, 1].
-
-    Returns:
-        float [batch]; its mean over t is an upper bound of -log p(x_0).
-    """
-    noise = schedule(t)
-    losses = functional.cross_entropy(logits.float().transpose(1, 2), x_0, reduction="none")
-    weight: Tensor = -noise.d_alpha / (1 - noise.alpha)
-    return weight * (losses * masked).sum(-1)

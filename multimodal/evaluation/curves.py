@@ -19,7 +19,7 @@ _FRONTIER_SIZE = (320, 210)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 26
 _MOST_POINTS = 200
 _COLOURS = {str(task): index for index, task in enumerate(Task)} | {"conditioning_gap": 6, "score": 7, "loss": 7}
-_NOT_SCORES = ("loss", "seconds", "nfe")
+_NOT_SCORES = ("loss", "seconds", "nfe", "bound")
 
 Point = tuple[float, float]
 

@@ -82,10 +82,12 @@ class TextGenerator:
         """Write a text for each request, in their order.
 
         Raises:
-            RequestError: a task or style is unknown, latents have the wrong width, or an infill text has no gap
-                or is too long.
+            RequestError: a task or style is unknown, latents have the wrong width, an infill text has no gap or is
+                too long, or the sampler does not go with the decoder.
         """
         self.check(requests)
+        for task in {request.task for request in requests}:
+            self.writer.check(options.of(task))
         counts = [options.of(request.task).candidates for request in requests]
         candidates = [
             replace(request, request_id=f"{request.request_id}/{number}") if number else request

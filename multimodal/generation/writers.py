@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from multimodal.decoder import Condition, CrossAttentionDecoder, TextCache
-from multimodal.diffusion.samplers import SAMPLERS, SamplerOutput
+from multimodal.diffusion import sampler_for
+from multimodal.diffusion.processes import build_process
+from multimodal.diffusion.samplers import SAMPLERS, Sampler, SamplerOutput
 from multimodal.errors import RequestError
 from multimodal.generation import autoregressive
 from multimodal.generation.autoregressive import AutoregressiveSampler, Written
@@ -28,6 +30,14 @@ class Writer(ABC):
 
     def __init__(self, decoder: CrossAttentionDecoder, tokenizer: TextTokenizer) -> None:
         self.decoder, self.tokenizer = decoder, tokenizer
+
+    @abstractmethod
+    def check(self, options: SamplerOptions) -> None:
+        """Refuse what the decoder cannot follow.
+
+        Raises:
+            RequestError: the message names the option.
+        """
 
     @abstractmethod
     def draws(self, options: SamplerOptions) -> bool:
@@ -61,11 +71,18 @@ class Writer(ABC):
 
 
 class DiffusionWriter(Writer):
-    """Fills canvases by a sampler of masked diffusion."""
+    """Fills canvases by a sampler of discrete diffusion."""
+
+    def check(self, options: SamplerOptions) -> None:
+        """The sampler must go with the process that the decoder was trained by."""
+        try:
+            self._kind(options)
+        except ValueError as error:
+            raise RequestError(f"sampler.kind: {error}") from error
 
     def draws(self, options: SamplerOptions) -> bool:
         """By temperature, or by samplers that draw positions."""
-        return options.temperature > 0 or SAMPLERS[options.kind].draws
+        return options.temperature > 0 or self._kind(options).draws
 
     def length(self, canvas: Canvas) -> int:
         """All of the canvas: padding would be seen."""
@@ -92,18 +109,31 @@ class DiffusionWriter(Writer):
             unguided: Tensor = self.decoder(tokens, null.rows(rows)).log_softmax(-1)
             return unguided + options.guidance_scale * (logits.log_softmax(-1) - unguided)
 
-        device = condition.bias.device
-        repeatable = torch.zeros(self.tokenizer.vocab_size, dtype=torch.bool, device=device)
+        start = torch.tensor([canvas.tokens for canvas in canvases], device=condition.bias.device)
+        return self.sampler(options).sample(denoise, start, generators, trajectory)
+
+    def _kind(self, options: SamplerOptions) -> type[Sampler]:
+        return SAMPLERS[sampler_for(self.decoder.config.process, options.kind)]
+
+    def sampler(self, options: SamplerOptions) -> Sampler:
+        """The sampler that options ask for, of the process that the decoder was trained by."""
+        kind, config, mask = self._kind(options), self.decoder.config, self.tokenizer.mask_token_id
+        repeatable = torch.zeros(config.vocab_size, dtype=torch.bool, device=self.decoder.embedding.weight.device)
         repeatable[self.tokenizer.pad_token_id] = True
-        kind = SAMPLERS[options.kind]
-        chosen = {field.name: getattr(options, field.name) for field in fields(kind) if hasattr(options, field.name)}
-        sampler = kind(self.tokenizer.mask_token_id, repeatable=repeatable, **chosen)
-        start = torch.tensor([canvas.tokens for canvas in canvases], device=device)
-        return sampler.sample(denoise, start, generators, trajectory)
+        names = {field.name for field in fields(kind)}
+        chosen = {name: getattr(options, name) for name in names if hasattr(options, name)}
+        if "process" in names:
+            chosen["process"] = build_process(config.process, mask, config.vocab_size, **config.process_options)
+        return kind(mask, repeatable=repeatable, **chosen)
 
 
 class AutoregressiveWriter(Writer):
     """Fills canvases left to right, with a cache of what was read."""
+
+    def check(self, options: SamplerOptions) -> None:
+        """Guidance is not built for left-to-right decoding."""
+        if options.guidance_scale != 1:
+            raise RequestError(f"guidance_scale {options.guidance_scale} is for diffusion; set it to 1")
 
     def draws(self, options: SamplerOptions) -> bool:
         """By temperature."""
@@ -123,13 +153,7 @@ class AutoregressiveWriter(Writer):
         trajectory: bool,
         banned: Tensor | None = None,
     ) -> SamplerOutput:
-        """As in `Writer.write`; there is no trajectory.
-
-        Raises:
-            RequestError: guidance is asked for, which is not built for left-to-right decoding.
-        """
-        if null is not None:
-            raise RequestError(f"guidance_scale {options.guidance_scale} is for diffusion; set it to 1")
+        """As in `Writer.write`; there is neither guidance nor trajectory."""
         device = condition.bias.device
         tokenizer = self.tokenizer
         prompts = torch.tensor([self._prompt(canvas) for canvas in canvases], device=device)

@@ -12,6 +12,7 @@ What is written under which name stays stable, so that dashboards do:
             process.host, process.pid, process.started      who writes this run; `close_orphans` reads them
     metrics train/<name>        loss, learning_rate, ... by optimiser step, as they happen
             val/score, val/<task>, val/conditioning_gap     sampled on the val split, by optimiser step
+            val/bound                                       bound of the val texts' -log p, nats per token
             <split>/<task>/<metric>                         e.g. test/caption/cider_d, and beside it .../constant,
                                                             .../nearest and .../shuffled, the three controls
             dataset/<count>     rows, kept, quarantined, duplicate

@@ -21,6 +21,7 @@ from multimodal.latents import LatentsInfo, LatentStore
 from multimodal.sample import Modality, Sample, Split, Task
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.batches import TaskBatches, fitting, infill_room
+from multimodal.training.bound import ValBound
 from multimodal.training.calibrate import calibrate_checkpoint
 from multimodal.training.checkpoint import step_folder
 from multimodal.training.loop import Log, Score, Trainer
@@ -139,7 +140,8 @@ def train(
         )
         for task, rows in kept.items()
     }  # fmt: skip
-    score = _val_score(job, dataset, latents)
+    bound = ValBound.choose(dataset, stores, tokenizer, decoder.config, canvas, job.train.eval_samples)
+    score = _val_score(job, dataset, latents, bound)
     trainer = Trainer(decoder, tokenizer, canvas, batches, job.train, job.seed, run, score, log, progress)
     done = trainer.train()
     if job.train.calibration_samples:
@@ -195,6 +197,8 @@ def _decoder_config(
         vocab_size=tokenizer.vocab_size,
         max_tokens=room(infill_room(job.tokenizer.max_tokens)) if causal else infill_room(job.tokenizer.max_tokens),
         causal=causal,
+        process="absorbing" if causal else job.train.process,
+        process_options=_process_options(job.train),
         latent_sizes={str(modality): store.hidden_size for modality, store in stores.items()},
         tasks=tuple(str(task) for task in samples),
         grid_positions=_grid_positions(stores),
@@ -203,6 +207,12 @@ def _decoder_config(
         **job.decoder.model_dump(exclude={"drafts"}),
         drafts=tuple(str(task) for task in job.decoder.drafts if task in samples and task is not Task.INFILL),
     )
+
+
+def _process_options(options: TrainOptions) -> dict[str, float]:
+    if options.process != "hybrid":
+        return {}
+    return options.hybrid.model_dump(include={"replaced", "edit_weight", "keep_weight"})
 
 
 def _grid_positions(stores: Mapping[Modality, LatentStore]) -> dict[str, int]:
@@ -228,7 +238,7 @@ def _rates(
 _RATED = 500
 
 
-def _val_score(job: TrainJob, dataset: Dataset, latents: Mapping[Modality, LatentsInfo]) -> Score:
+def _val_score(job: TrainJob, dataset: Dataset, latents: Mapping[Modality, LatentsInfo], bound: ValBound) -> Score:
     scorer = SampledScorer.choose(dataset, latents, job.sampler, Split.VAL, job.train.eval_samples)
     if not scorer.items:
         raise ConfigError("no task has two samples in the val split, by which checkpoints are chosen; raise splits.val")
@@ -240,6 +250,7 @@ def _val_score(job: TrainJob, dataset: Dataset, latents: Mapping[Modality, Laten
             "val/score": sampled.value,
             "val/conditioning_gap": sampled.conditioning_gap,
             "val/nfe": sampled.nfe,
+            **bound(generator.decoder),
             **per_task,
         }
 

@@ -1,4 +1,4 @@
-"""What is minimised, one task at a time: masked cross-entropy at a random noise level, or that of the next token."""
+"""What is minimised, one task at a time: the loss of a diffusion process, or that of the next token."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from multimodal.decoder import Condition, ConditionInput, CrossAttentionDecoder
-from multimodal.diffusion.loss import LossOutput, masked_cross_entropy
-from multimodal.diffusion.process import AbsorbingProcess
+from multimodal.diffusion.loss import LossOutput, weighted_cross_entropy
+from multimodal.diffusion.processes import HybridProcess, Process, build_process
 from multimodal.generation.autoregressive import sequences
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.batches import TaskBatch
+from multimodal.training.edits import EditStream
+from multimodal.training.options import TrainOptions
 
 
 class DenoisingObjective(nn.Module):
@@ -23,33 +25,65 @@ class DenoisingObjective(nn.Module):
 
     Args:
         decoder: to be trained.
-        process: corrupts canvases.
-        full_mask: share of rows that are wholly masked: sampling starts there, and most errors are made there
-            (high-mask specialisation, Whisfusion v2).
+        process: turns canvases into noise.
+        options: which times, masks and canvases it sees.
+        edits: further wrong tokens; None: those of the process are all.
     """
 
-    def __init__(self, decoder: CrossAttentionDecoder, process: AbsorbingProcess, full_mask: float) -> None:
+    def __init__(
+        self, decoder: CrossAttentionDecoder, process: Process, options: TrainOptions, edits: EditStream | None = None
+    ) -> None:
         super().__init__()
         self.decoder = decoder
         self.process = process
-        self.full_mask = full_mask
+        self.options = options
+        self.edits = edits
 
     def forward(self, batch: TaskBatch, generator: torch.Generator) -> LossOutput:
         """The loss of one batch; all noise comes from `generator`."""
+        batch = self._crop(batch, generator)
         t = self._times(len(batch.x_0), generator)
         x_t = self.process.q_sample(batch.x_0, t, generator, batch.open_positions)
-        device = self.decoder.embedding.weight.device
-        x_t, x_0, weights = x_t.to(device), batch.x_0.to(device), batch.weights.to(device)
-        condition = self.decoder.condition(to_device(batch.condition, device))
-        masked = x_t == self.process.mask_token_id
-        loss = masked_cross_entropy(self.decoder(x_t, condition, masked), x_0[masked], weights[masked])
+        condition = self.decoder.condition(to_device(batch.condition, self._device))
+        loss = self._loss(batch, x_t, t, condition, generator)
+        if self.options.complementary:
+            masked = x_t == self.process.mask_token_id
+            other = torch.where(batch.open_positions & ~masked, self.process.mask_token_id, batch.x_0)
+            loss += self._loss(batch, other, 1 - t, condition, generator)
         return with_lengths(loss, condition, batch)
+
+    def _loss(
+        self, batch: TaskBatch, x_t: Tensor, t: Tensor, condition: Condition, generator: torch.Generator
+    ) -> LossOutput:
+        if self.edits is not None:
+            x_t = self.edits.corrupt(x_t, batch.open_positions, condition, generator)
+        scored = self.process.scored(x_t, batch.open_positions)
+        logits = self.decoder(x_t.to(self._device), condition, scored.to(self._device))
+        times = t[:, None].expand(x_t.shape)
+        clean, noisy, when, weights = (part[scored].to(self._device) for part in (batch.x_0, x_t, times, batch.weights))
+        return self.process.loss(logits, clean, noisy, when, weights)
 
     def _times(self, batch: int, generator: torch.Generator) -> Tensor:
         """Stratified times in (0, 1], some of them 1: stratification lowers the variance of the loss."""
-        t = 1 - (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
-        full = torch.rand(batch, generator=generator) < self.full_mask
+        t = 1 - ((torch.arange(batch) + torch.rand(batch, generator=generator)) / batch) ** self.options.noise_skew
+        full = torch.rand(batch, generator=generator) < self.options.full_mask
         return torch.where(full, 1.0, t)
+
+    def _crop(self, batch: TaskBatch, generator: torch.Generator) -> TaskBatch:
+        """Now and then a canvas of random length: lest text depends on one fixed length (LLaDA, Nie et al. 2025)."""
+        if self.options.crops == 0 or torch.rand((), generator=generator) >= self.options.crops:
+            return batch
+        length = int(torch.randint(1, batch.x_0.shape[1] + 1, (), generator=generator))
+        return replace(
+            batch,
+            x_0=batch.x_0[:, :length],
+            open_positions=batch.open_positions[:, :length],
+            weights=batch.weights[:, :length],
+        )
+
+    @property
+    def _device(self) -> torch.device:
+        return self.decoder.embedding.weight.device
 
 
 class NextTokenObjective(nn.Module):
@@ -57,7 +91,7 @@ class NextTokenObjective(nn.Module):
 
     Args:
         decoder: causal, to be trained.
-        mask_token_id, pad_token_id: start and end of a text, see `multimodal.autoregressive`.
+        mask_token_id, pad_token_id: start and end of a text, see `multimodal.generation.autoregressive`.
     """
 
     def __init__(self, decoder: CrossAttentionDecoder, mask_token_id: int, pad_token_id: int) -> None:
@@ -72,7 +106,7 @@ class NextTokenObjective(nn.Module):
         scored = texts.scored.to(device)
         condition = self.decoder.condition(to_device(batch.condition, device))
         logits = self.decoder(texts.inputs.to(device), condition, scored)
-        loss = masked_cross_entropy(logits, texts.targets.to(device)[scored])
+        loss = weighted_cross_entropy(logits, texts.targets.to(device)[scored])
         return with_lengths(loss, condition, batch)
 
 
@@ -89,11 +123,16 @@ def with_lengths(loss: LossOutput, condition: Condition, batch: TaskBatch) -> Lo
 LENGTH_WEIGHT = 0.3
 
 
-def build_objective(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, full_mask: float) -> nn.Module:
-    """What a decoder is trained by: causal ones by the next token, others by denoising."""
+def build_objective(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, options: TrainOptions) -> nn.Module:
+    """What a decoder is trained by: causal ones by the next token, others by their process."""
     if decoder.config.causal:
         return NextTokenObjective(decoder, tokenizer.mask_token_id, tokenizer.pad_token_id)
-    return DenoisingObjective(decoder, AbsorbingProcess(tokenizer.mask_token_id), full_mask)
+    config, mask = decoder.config, tokenizer.mask_token_id
+    process = build_process(config.process, mask, config.vocab_size, **config.process_options)
+    edits = None
+    if isinstance(process, HybridProcess):
+        edits = EditStream(decoder, mask, options.hybrid.confusable, options.hybrid.own)
+    return DenoisingObjective(decoder, process, options, edits)
 
 
 def to_device(condition: ConditionInput, device: torch.device) -> ConditionInput:

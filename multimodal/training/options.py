@@ -45,23 +45,46 @@ class DecoderOptions(Options):
     max_draft: int = Field(default=64, ge=2)
 
 
+class HybridOptions(Options):
+    """What the hybrid process adds to masks: visible tokens that are wrong, and are to be corrected.
+
+    Args:
+        replaced: share of tokens that the process replaces by any word, where that is highest.
+        confusable: share of visible right tokens that are replaced by one of the nearest in the embedding.
+        own: share of masks that are filled with what the decoder itself draws there.
+        edit_weight: loss of visible tokens beside that of masks.
+        keep_weight: loss of visible tokens that are right beside that of wrong ones.
+    """
+
+    replaced: float = Field(default=0.1, ge=0, le=0.5)
+    confusable: float = Field(default=0.03, ge=0, le=1)
+    own: float = Field(default=0.1, ge=0, le=1)
+    edit_weight: float = Field(default=0.5, ge=0)
+    keep_weight: float = Field(default=0.1, ge=0)
+
+
 class TrainOptions(Options):
     """How the decoder is trained.
 
     Args:
-        process: `absorbing`, masked diffusion; or `autoregressive`, its twin that writes left to right.
+        process: `absorbing`, masked diffusion; `uniform`, tokens become other words; `hybrid`, both, and text can be
+            revised; or `autoregressive`, the twin that writes left to right.
         tasks: task -> weight: its share of each batch, among the tasks that the dataset holds.
         optimizer: `muon` for the matrices of the blocks with AdamW for the rest, or `adamw` for all.
         condition_dropout: probability that a sample's condition is replaced by the learned null condition
             (classifier-free guidance).
-        full_mask: probability that a sample's canvas is wholly masked (high-mask specialisation).
+        full_mask: probability that a sample's canvas is wholly noise (high-mask specialisation).
+        noise_skew: power that moves the other times of noise towards 1; 1 leaves them uniform.
+        complementary: each sample is also seen with the other positions masked, under the same condition.
+        crops: share of batches whose canvases are cut to a random length.
+        hybrid: of the process of that name.
         eval_every: optimiser steps between two scores *sampled* on the val split.
         calibration_samples: val samples a task on which the chosen checkpoint's confidences are calibrated; 0: none.
         patience: stop after this many scores without a better one; None never stops early.
         init_from: checkpoint folder to start from.
     """
 
-    process: Literal["absorbing", "autoregressive"] = "absorbing"
+    process: Literal["absorbing", "uniform", "hybrid", "autoregressive"] = "absorbing"
     tasks: dict[Task, float] = dict.fromkeys(Task, 1.0)
     steps: int = Field(default=2000, ge=1)
     max_minutes: float | None = Field(default=None, gt=0)
@@ -74,6 +97,10 @@ class TrainOptions(Options):
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
     condition_dropout: float = Field(default=0.1, ge=0, lt=1)
     full_mask: float = Field(default=0.3, ge=0, le=1)
+    noise_skew: float = Field(default=1.0, ge=1)
+    complementary: bool = False
+    crops: float = Field(default=0.0, ge=0, le=1)
+    hybrid: HybridOptions = HybridOptions()
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
     eval_every: int = Field(default=400, ge=1)
     eval_samples: int = Field(default=48, ge=1)
@@ -82,14 +109,25 @@ class TrainOptions(Options):
     checkpoint_every: int = Field(default=400, ge=1)
     init_from: Path | None = None
 
+    @model_validator(mode="after")
+    def _options_fit_the_process(self) -> TrainOptions:
+        if self.complementary and self.process not in ("absorbing", "hybrid"):
+            raise ValueError(f"complementary masks need masks, and the process '{self.process}' has none")
+        if self.hybrid != HybridOptions() and self.process != "hybrid":
+            raise ValueError(f"hybrid is for the process 'hybrid', not for '{self.process}'")
+        return self
+
 
 class SamplerOptions(Options):
     """How text is drawn from the decoder.
 
     Args:
-        kind: which sampler, see `multimodal.diffusion.samplers`: `confidence` unmasks by `threshold`, `entropy` by
-            `entropy_bound`, `safe` by `safety`, `scheduled` by `unmasking`, `best_first` equal numbers, `ancestral` by
-            chance, `remasking` by chance with tokens taken back, `mask_predict` writes all and takes back the doubtful.
+        kind: which sampler, see `multimodal.diffusion.samplers`; `auto` is the process's own. `confidence` unmasks by
+            `threshold`, `entropy` by `entropy_bound`, `safe` by `safety`, `scheduled` by `unmasking`, `best_first`
+            equal numbers, `ancestral` by chance, `remasking` by chance with tokens taken back, `mask_predict` writes
+            all and takes back the doubtful, `posterior` draws every position anew, `renoising` writes all and gives
+            the doubtful fresh noise, `revision` unmasks like `confidence` and corrects by `edit_threshold`.
+            Which goes with which process: `multimodal.diffusion.SAMPLERS_OF`. Autoregressive decoders have no kinds.
         num_steps: most denoising steps, each one call of the denoiser (NFE).
         temperature: 0 takes the likeliest token; above, tokens are drawn.
         guidance_scale: classifier-free guidance w in log p_null + w (log p_cond - log p_null); 1 is off.
@@ -98,6 +136,7 @@ class SamplerOptions(Options):
         safety: unmask the n surest tokens while (n + 1) (1 - p_n) stays below it.
         unmasking: how the number of tokens grows with the steps.
         remasking: most that a written token's chance of being taken back may be on average.
+        edit_threshold: probability above which another token replaces a written one.
         candidates: texts drawn per sample, of which the one most like the others is kept (minimum Bayes risk); above 1
             it needs a temperature. Their calls all count.
         beams: hypotheses of an autoregressive decoder's beam search; it takes this, temperature, candidates and seed.
@@ -108,8 +147,19 @@ class SamplerOptions(Options):
     """
 
     kind: Literal[
-        "confidence", "entropy", "safe", "scheduled", "best_first", "ancestral", "remasking", "mask_predict"
-    ] = "confidence"
+        "auto",
+        "confidence",
+        "entropy",
+        "safe",
+        "scheduled",
+        "best_first",
+        "ancestral",
+        "remasking",
+        "mask_predict",
+        "posterior",
+        "renoising",
+        "revision",
+    ] = "auto"
     num_steps: int = Field(default=6, ge=1)
     temperature: float = Field(default=0.0, ge=0)
     guidance_scale: float = Field(default=1.0, ge=0)
@@ -118,6 +168,7 @@ class SamplerOptions(Options):
     safety: float = Field(default=1.0, gt=0)
     unmasking: Literal["linear", "cosine", "convex"] = "linear"
     remasking: float = Field(default=0.1, ge=0, le=1)
+    edit_threshold: float = Field(default=0.9, gt=0, le=1)
     candidates: int = Field(default=1, ge=1)
     beams: int = Field(default=1, ge=1)
     seed: int = 0

@@ -10,10 +10,13 @@ import safetensors.torch
 import torch
 
 from multimodal.decoder import CrossAttentionDecoder, DecoderConfig
-from multimodal.diffusion.samplers import SAMPLERS
+from multimodal.diffusion import SAMPLERS_OF
+from multimodal.diffusion.processes import HybridProcess
+from multimodal.diffusion.samplers import PosteriorSampler, RevisionSampler
 from multimodal.errors import CheckpointError, RequestError
 from multimodal.generation import Generation, Request, TextGenerator
 from multimodal.generation.consensus import most_agreeable
+from multimodal.generation.writers import DiffusionWriter
 from multimodal.sample import Task
 from multimodal.tasks import GAP_SLOTS
 from multimodal.tokenizer import MASK, TextTokenizer
@@ -61,12 +64,43 @@ def test_a_filling_does_not_depend_on_its_batch(generator: TextGenerator) -> Non
     ]
 
 
-@pytest.mark.parametrize("kind", SAMPLERS)
-def test_every_sampler_can_be_asked_for(generator: TextGenerator, kind: str) -> None:
+def undoes(generator: TextGenerator, process: str) -> TextGenerator:
+    """The same weights as if they had been trained by another process."""
+    decoder = CrossAttentionDecoder(replace(generator.decoder.config, process=process)).eval()
+    decoder.load_state_dict(generator.decoder.state_dict())
+    return TextGenerator(decoder, generator.tokenizer, generator.canvas)
+
+
+PAIRS = [(process, kind) for process, kinds in SAMPLERS_OF.items() for kind in ("auto", *kinds)]
+
+
+@pytest.mark.parametrize(("process", "kind"), PAIRS)
+def test_every_sampler_can_be_asked_for(generator: TextGenerator, process: str, kind: str) -> None:
     """By its name; the trajectory ends at the text, within the given calls."""
     options = SamplerOptions.model_validate({"kind": kind, "num_steps": 3})
-    for generation in generator.generate(captions(3), options, trajectory=True):
+    for generation in undoes(generator, process).generate(captions(3), options, trajectory=True):
         assert 1 <= generation.nfe <= 3 and MASK not in generation.trajectory[-1]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("process", ["uniform", "hybrid"])
+def test_no_process_looks_at_the_batch(generator: TextGenerator, process: str, temperature: float) -> None:
+    """Captions and fillings are the same alone, in a batch and in another order; given words stand."""
+    writer, options = undoes(generator, process), SamplerOptions(num_steps=4, temperature=temperature, seed=5)
+    gaps = [Request(f"t{i}", Task.INFILL, text=f"a small {'red ' * 3 * i}___ on grass") for i in range(3)]
+    requests = [*captions(4), *gaps]
+    together = [generation.text for generation in writer.generate(requests, options)]
+    assert [writer.generate([request], options)[0].text for request in requests] == together
+    assert [generation.text for generation in writer.generate(requests[::-1], options)][::-1] == together
+    assert all(text.startswith("a small") and text.endswith("on grass") for text in together[4:])
+
+
+def test_a_sampler_of_another_process_is_refused(generator: TextGenerator) -> None:
+    """Before anything is written, with the names that would do."""
+    with pytest.raises(RequestError, match=r"sampler.kind: .*'safe' .* 'uniform'; auto, renoising, posterior do"):
+        undoes(generator, "uniform").generate(captions(1), SamplerOptions(kind="safe"))
+    with pytest.raises(RequestError, match="'revision' does not go with the process 'absorbing'"):
+        generator.generate(captions(1), SamplerOptions(kind="revision"))
 
 
 def test_the_options_of_a_sampler_reach_it(generator: TextGenerator) -> None:
@@ -74,6 +108,18 @@ def test_the_options_of_a_sampler_reach_it(generator: TextGenerator) -> None:
     (at_once,) = generator.generate(captions(1), SamplerOptions(kind="entropy", entropy_bound=1e6, num_steps=12))
     (in_turn,) = generator.generate(captions(1), SamplerOptions(kind="entropy", entropy_bound=0, num_steps=12))
     assert at_once.nfe <= 7 and in_turn.nfe == 12
+
+
+def test_what_a_process_was_trained_with_reaches_its_sampler(generator: TextGenerator) -> None:
+    """The decoder's own share of replaced tokens, not the default one; revision has its threshold."""
+    config = replace(generator.decoder.config, process="hybrid", process_options={"replaced": 0.25})
+    writer = TextGenerator(CrossAttentionDecoder(config), generator.tokenizer, generator.canvas).writer
+    assert isinstance(writer, DiffusionWriter)
+    sampler = writer.sampler(SamplerOptions(kind="posterior"))
+    assert isinstance(sampler, PosteriorSampler) and isinstance(sampler.process, HybridProcess)
+    assert sampler.process.scale == pytest.approx(2 * 0.25 / 0.75)
+    revision = writer.sampler(SamplerOptions(edit_threshold=0.7))
+    assert isinstance(revision, RevisionSampler) and revision.edit_threshold == 0.7
 
 
 def test_of_several_candidates_one_is_kept(generator: TextGenerator) -> None:

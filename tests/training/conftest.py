@@ -60,7 +60,7 @@ class Toy:
 
 @pytest.fixture
 def make_toy() -> Callable[..., Toy]:
-    def make(causal: bool = False) -> Toy:
+    def make(process: str = "absorbing") -> Toy:
         samples = [
             Sample(f"s{i}", "-".join(words), Modality.IMAGE, Task.CAPTION, Split.TRAIN, "g", "toy", f"toy#{i}",
                    f"first {words[0]} then {words[1]} and last {words[2]}")
@@ -69,7 +69,8 @@ def make_toy() -> Callable[..., Toy]:
         tokenizer = TextTokenizer.train((sample.text for sample in samples), 300)
         config = DecoderConfig(
             tokenizer.vocab_size, room(infill_room(16)), {"image": len(WORDS)}, ("caption", "infill"),
-            hidden_size=64, num_layers=2, num_heads=4, dropout=0.1, causal=causal,
+            hidden_size=64, num_layers=2, num_heads=4, dropout=0.1,
+            causal=process == "autoregressive", process="absorbing" if process == "autoregressive" else process,
         )  # fmt: skip
         torch.manual_seed(0)
         latents = ToyLatents()

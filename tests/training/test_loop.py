@@ -26,12 +26,14 @@ def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(step_folder(run, step) / "training" / "weights.safetensors")
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_learns_to_read_its_condition(make_toy: Callable[..., Toy], tmp_path: Path, causal: bool) -> None:
-    """After a short training the text says what the latents say, and infill reads the words around its gap: by
-    diffusion as by the autoregressive twin."""
-    toy = make_toy(causal)
-    options = TrainOptions(steps=240, batch_size=64, eval_every=240, checkpoint_every=240, learning_rate=4e-3)
+@pytest.mark.parametrize("process", ["absorbing", "uniform", "hybrid", "autoregressive"])
+def test_learns_to_read_its_condition(make_toy: Callable[..., Toy], tmp_path: Path, process: str) -> None:
+    """After a short training the text says what the latents say, and infill reads the words around its gap: by every
+    process of diffusion as by the autoregressive twin."""
+    toy = make_toy(process)
+    options = TrainOptions(
+        process=process, steps=240, batch_size=64, eval_every=240, checkpoint_every=240, learning_rate=4e-3
+    )
     done = toy.trainer(tmp_path, options, lambda *_: None).train()
     assert done.best_score is not None and done.best_score >= 0.9
     generator = TextGenerator.load(step_folder(tmp_path, done.best_step))
@@ -44,18 +46,21 @@ def test_learns_to_read_its_condition(make_toy: Callable[..., Toy], tmp_path: Pa
     assert filled.text == "first red then white and last blue"
 
 
-def test_resume_after_a_kill_is_bit_identical(make_toy: Callable[..., Toy], tmp_path: Path) -> None:
+@pytest.mark.parametrize("process", ["absorbing", "uniform", "hybrid"])
+def test_resume_after_a_kill_is_bit_identical(make_toy: Callable[..., Toy], tmp_path: Path, process: str) -> None:
     """Weights and logged losses of a killed and resumed run equal those of an undisturbed one."""
-    make_toy().trainer(tmp_path / "whole", QUICK, lambda *_: None).train()
+    every = {"process": process, "complementary": process != "uniform", "crops": 0.2, "noise_skew": 1.5}
+    options = QUICK.model_copy(update=every)
+    make_toy(process).trainer(tmp_path / "whole", options, lambda *_: None).train()
 
     def kill_at_13(step: int, metrics: Mapping[str, float]) -> None:
         if step >= 20:
             raise Killed
 
     with pytest.raises(Killed):
-        make_toy().trainer(tmp_path / "killed", QUICK, kill_at_13).train()
+        make_toy(process).trainer(tmp_path / "killed", options, kill_at_13).train()
     assert max(finished_steps(tmp_path / "killed")) < QUICK.steps
-    make_toy().trainer(tmp_path / "killed", QUICK, lambda *_: None).train()
+    make_toy(process).trainer(tmp_path / "killed", options, lambda *_: None).train()
     first, second = weights(tmp_path / "whole", 24), weights(tmp_path / "killed", 24)
     assert all(torch.equal(first[name], second[name]) for name in first)
     histories = [(tmp_path / run / "history.jsonl").read_text().splitlines() for run in ("whole", "killed")]

@@ -1,8 +1,11 @@
-"""Samplers: the loops around a denoiser that turn masks into text. `SAMPLERS` names them all."""
+"""Samplers: the loops around a denoiser that turn noise into text. `SAMPLERS` names them all."""
 
 from multimodal.diffusion.samplers.ancestral import AncestralSampler, RemaskingSampler
 from multimodal.diffusion.samplers.base import Denoiser, Sampler, SamplerOutput
 from multimodal.diffusion.samplers.mask_predict import MaskPredictSampler
+from multimodal.diffusion.samplers.posterior import PosteriorSampler
+from multimodal.diffusion.samplers.renoising import RenoisingSampler
+from multimodal.diffusion.samplers.revision import RevisionSampler
 from multimodal.diffusion.samplers.unmasking import (
     BestFirstSampler,
     ConfidenceSampler,
@@ -20,6 +23,9 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "ancestral": AncestralSampler,
     "remasking": RemaskingSampler,
     "mask_predict": MaskPredictSampler,
+    "posterior": PosteriorSampler,
+    "renoising": RenoisingSampler,
+    "revision": RevisionSampler,
 }
 
 __all__ = [
@@ -30,7 +36,10 @@ __all__ = [
     "Denoiser",
     "EntropyBoundedSampler",
     "MaskPredictSampler",
+    "PosteriorSampler",
     "RemaskingSampler",
+    "RenoisingSampler",
+    "RevisionSampler",
     "SafeSampler",
     "Sampler",
     "SamplerOutput",

@@ -56,6 +56,7 @@ class Step:
         tokens: int64 [rows, length], the canvas as the denoiser saw it.
         confidence: float [rows, length], of what is written so far.
         open_positions: bool [rows, length], masked when sampling began.
+        revisions: int64 [rows, length], how often a written token was replaced by another one.
         generators: of the rows; None where nothing is drawn.
     """
 
@@ -64,12 +65,13 @@ class Step:
     tokens: Tensor
     confidence: Tensor
     open_positions: Tensor
+    revisions: Tensor
     generators: Sequence[torch.Generator] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Sampler(ABC):
-    """The loop around the denoiser. A row that has no masks left leaves the batch.
+    """The loop around the denoiser. A row that is finished leaves the batch.
 
     Args:
         mask_token_id: the absorbing state; never written.
@@ -108,24 +110,37 @@ class Sampler(ABC):
         """
         if self.draws and generators is None:
             raise ValueError(f"{type(self).__name__} draws at random and needs one generator per row")
-        tokens = canvas.clone()
         open_positions = canvas == self.mask_token_id
+        tokens = self._start(canvas, generators)
         confidence = torch.ones(canvas.shape, device=canvas.device)
         nfe = torch.zeros(len(canvas), dtype=torch.long)
+        revisions, moved = torch.zeros_like(tokens), open_positions.any(-1)
         trajectory = [tokens.cpu().clone()] if keep_trajectory else []
         for index in range(self.num_steps):
-            rows = (tokens == self.mask_token_id).any(-1).nonzero().squeeze(-1)
+            rows = self._unfinished(tokens, open_positions, moved).nonzero().squeeze(-1)
             if not len(rows):
                 break
             noise = [generators[row] for row in rows.tolist()] if generators else None
             last = index == self.num_steps - 1
-            step = Step(index, last, tokens[rows], confidence[rows], open_positions[rows], noise)
-            proposal = self._propose(denoiser(tokens[rows], rows), noise)
+            seen = tokens[rows]
+            step = Step(index, last, seen, confidence[rows], open_positions[rows], revisions[rows], noise)
+            proposal = self._propose(denoiser(seen, rows), noise)
             tokens[rows], confidence[rows] = self._write(step, proposal)
+            changed = tokens[rows] != seen
+            moved[rows] = changed.any(-1)
+            revisions[rows] += changed & (seen != self.mask_token_id)
             nfe[rows.cpu()] += 1
             if keep_trajectory:
                 trajectory.append(tokens.cpu().clone())
         return SamplerOutput(tokens, confidence.cpu(), nfe, tuple(trajectory))
+
+    def _start(self, canvas: Tensor, generators: Sequence[torch.Generator] | None) -> Tensor:
+        """The canvas that the first call sees."""
+        return canvas.clone()
+
+    def _unfinished(self, tokens: Tensor, open_positions: Tensor, moved: Tensor) -> Tensor:
+        """bool [batch], rows that take part in the next step; `moved`: the last step changed them."""
+        return (tokens == self.mask_token_id).any(-1)
 
     @abstractmethod
     def _write(self, step: Step, proposal: Proposal) -> tuple[Tensor, Tensor]:

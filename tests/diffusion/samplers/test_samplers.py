@@ -1,17 +1,25 @@
 """What holds for every sampler."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor
 
+from multimodal.diffusion import SAMPLERS_OF, sampler_for
+from multimodal.diffusion.processes import PROCESSES, UniformProcess
 from multimodal.diffusion.samplers import SAMPLERS, Sampler, SamplerOutput
+from multimodal.diffusion.samplers.posterior import ProcessSampler
 
 MASK, VOCAB, LENGTH = 1, 9, 7
 LOGITS = torch.randn(5, LENGTH, VOCAB, generator=torch.Generator().manual_seed(3)) * 2
 
 every_sampler = pytest.mark.parametrize("name", SAMPLERS)
+
+
+def build(name: str, num_steps: int, **options: object) -> Sampler:
+    """The sampler of that name; where it takes a process, the uniform one."""
+    if issubclass(SAMPLERS[name], ProcessSampler):
+        options["process"] = UniformProcess(MASK, VOCAB)
+    return SAMPLERS[name](MASK, num_steps, **options)  # type: ignore[arg-type]
 
 
 def denoiser(tokens: Tensor, rows: Tensor) -> Tensor:
@@ -37,7 +45,7 @@ def sample(sampler: Sampler, rows: list[int]) -> SamplerOutput:
 @pytest.mark.parametrize("num_steps", [1, 3, 12])
 def test_no_mask_is_left_and_given_tokens_stay(name: str, num_steps: int) -> None:
     """In at most `num_steps` calls; what was written has a probability, what was given has 1."""
-    output = sample(SAMPLERS[name](MASK, num_steps), [0, 1, 2, 3, 4])
+    output = sample(build(name, num_steps), [0, 1, 2, 3, 4])
     assert not (output.tokens == MASK).any() and output.nfe.max() <= num_steps
     assert output.tokens[1, :3].tolist() == [4, 5, 6] and output.confidence[1, :3].tolist() == [1, 1, 1]
     assert ((output.confidence[0] > 0) & (output.confidence[0] < 1)).all()
@@ -48,7 +56,7 @@ def test_no_mask_is_left_and_given_tokens_stay(name: str, num_steps: int) -> Non
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_a_row_does_not_depend_on_its_batch(name: str, temperature: float) -> None:
     """Alone, among others, and in another order: the same tokens from the same number of calls."""
-    sampler = replace(SAMPLERS[name](MASK, 4), temperature=temperature)
+    sampler = build(name, 4, temperature=temperature)
     together, turned = sample(sampler, [0, 1, 2, 3, 4]), sample(sampler, [4, 3, 2, 1, 0])
     for row in range(5):
         alone = sample(sampler, [row])
@@ -62,12 +70,25 @@ def test_a_certain_denoiser_is_believed(name: str) -> None:
     truth = torch.tensor([[2, 3, 4, 5, 6, 7, 8]])
     logits = torch.nn.functional.one_hot(truth, VOCAB) * 60.0
     generators = [torch.Generator().manual_seed(0)]
-    output = SAMPLERS[name](MASK, 5).sample(lambda tokens, rows: logits[rows], start()[:1], generators)
+    output = build(name, 5).sample(lambda tokens, rows: logits[rows], start()[:1], generators)
     assert torch.equal(output.tokens, truth)
 
 
-@pytest.mark.parametrize("name", ["ancestral", "remasking"])
+@pytest.mark.parametrize("name", ["ancestral", "remasking", "posterior", "renoising"])
 def test_chance_needs_generators(name: str) -> None:
     """Samplers that draw say so."""
     with pytest.raises(ValueError, match="generator"):
-        SAMPLERS[name](MASK, 2).sample(denoiser, start())
+        build(name, 2).sample(denoiser, start())
+
+
+def test_every_process_has_samplers() -> None:
+    """Each knows at least one, its own first, and every sampler goes with some process."""
+    assert SAMPLERS_OF.keys() == PROCESSES.keys()
+    assert {name for names in SAMPLERS_OF.values() for name in names} == set(SAMPLERS)
+    assert [sampler_for(process, "auto") for process in PROCESSES] == ["confidence", "renoising", "revision"]
+
+
+def test_a_sampler_that_does_not_fit_is_refused() -> None:
+    """The message names what would do."""
+    with pytest.raises(ValueError, match=r"'confidence' does not go .* 'uniform'; auto, renoising, posterior do"):
+        sampler_for("uniform", "confidence")
