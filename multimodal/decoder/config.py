@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuousConfig:
+    """What a decoder reads in place of tokens, and what else writing must know about how it was trained.
+
+    Args:
+        process: `gaussian`, noisy embeddings; or `simplex`, noisy near one-hot logits.
+        embedding_size: gaussian: width of the embeddings that noise is added to.
+        sde: gaussian: `vp` or `ve`.
+        objective: gaussian: `cross_entropy`, the decoder's output is logits; or `mse`, it is clean embeddings.
+        block_size: simplex: positions that are written at once.
+        simplex_scale: simplex: K, a token is K at its own place and -K at all others.
+    """
+
+    process: str
+    embedding_size: int = 64
+    sde: str = "vp"
+    objective: str = "cross_entropy"
+    block_size: int = 25
+    simplex_scale: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +43,7 @@ class DecoderConfig:
         draft_layers: of the encoder that reads the tokens of a text to be edited; 0: this decoder reads no drafts.
         max_draft: longest draft in tokens, its end included.
         causal: positions attend to themselves and what is left of them: the autoregressive twin.
+        continuous: of a decoder that reads noisy vectors in place of tokens; None: it reads tokens.
     """
 
     vocab_size: int
@@ -37,6 +59,7 @@ class DecoderConfig:
     draft_layers: int = 0
     max_draft: int = 64
     causal: bool = False
+    continuous: ContinuousConfig | None = None
 
     def __post_init__(self) -> None:
         if self.hidden_size % (2 * self.num_heads):
@@ -49,10 +72,14 @@ class DecoderConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DecoderConfig:
         """The inverse of `to_dict`."""
-        return cls(**{**values, "tasks": tuple(values["tasks"]), "styles": tuple(values["styles"])})
+        continuous = ContinuousConfig(**values["continuous"]) if values.get("continuous") else None
+        read = {"tasks": tuple(values["tasks"]), "styles": tuple(values["styles"]), "continuous": continuous}
+        return cls(**{**values, **read})
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     return list(value) if isinstance(value, tuple) else value

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from multimodal.dataset import Dataset
-from multimodal.decoder import CrossAttentionDecoder, DecoderConfig
+from multimodal.decoder import ContinuousConfig, CrossAttentionDecoder, DecoderConfig
 from multimodal.errors import ConfigError
 from multimodal.evaluation import SampledScorer
 from multimodal.fingerprint import INDEX, code_version, fingerprint, read_index, write_json
@@ -189,12 +189,19 @@ def _decoder_config(
         vocab_size=tokenizer.vocab_size,
         max_tokens=room(infill_room(job.tokenizer.max_tokens)) if causal else infill_room(job.tokenizer.max_tokens),
         causal=causal,
+        continuous=_continuous_config(job.train),
         latent_sizes={str(modality): store.hidden_size for modality, store in stores.items()},
         tasks=tuple(str(task) for task in samples),
         grid_positions=_grid_positions(stores),
         styles=tuple(sorted({sample.style for rows in samples.values() for sample in rows if sample.style})),
         **job.decoder.model_dump(),
     )
+
+
+def _continuous_config(options: TrainOptions) -> ContinuousConfig | None:
+    if options.process not in ("gaussian", "simplex"):
+        return None
+    return ContinuousConfig(options.process, **options.continuous.model_dump(exclude={"self_conditioning"}))
 
 
 def _grid_positions(stores: Mapping[Modality, LatentStore]) -> dict[str, int]:

@@ -77,7 +77,7 @@ class Trainer:
         self.accelerator = Accelerator(mixed_precision=mixed_precision(options.mixed_precision))
         self.decoder = decoder.to(self.accelerator.device)
         self.averaged = {name: tensor.detach().clone() for name, tensor in self.decoder.state_dict().items()}
-        objective = build_objective(self.decoder, tokenizer, options.full_mask)
+        objective = build_objective(self.decoder, tokenizer, options)
         optimizers = build_optimizers(self.decoder, self.decoder.blocks, options.optimizer, options.weight_decay)
         self.objective, *self.optimizers = self.accelerator.prepare(objective, *optimizers)
         self.at = Progress()

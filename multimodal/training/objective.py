@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from multimodal.decoder import ConditionInput, CrossAttentionDecoder
+from multimodal.decoder import CrossAttentionDecoder
 from multimodal.diffusion.loss import LossOutput, masked_cross_entropy
 from multimodal.diffusion.process import AbsorbingProcess
 from multimodal.generation.autoregressive import sequences
+from multimodal.generation.continuous import build_text_diffusion
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.batches import TaskBatch
+from multimodal.training.continuous import ContinuousObjective
+from multimodal.training.options import TrainOptions
 
 
 class DenoisingObjective(nn.Module):
@@ -40,7 +40,7 @@ class DenoisingObjective(nn.Module):
         x_t = self.process.q_sample(batch.x_0, t, generator, batch.open_positions)
         device = self.decoder.embedding.weight.device
         x_t, x_0, weights = x_t.to(device), batch.x_0.to(device), batch.weights.to(device)
-        condition = self.decoder.condition(to_device(batch.condition, device))
+        condition = self.decoder.condition(batch.condition.to(device))
         masked = x_t == self.process.mask_token_id
         return masked_cross_entropy(self.decoder(x_t, condition, masked), x_0[masked], weights[masked])
 
@@ -69,23 +69,16 @@ class NextTokenObjective(nn.Module):
         device = self.decoder.embedding.weight.device
         texts = sequences(batch.canvases, self.mask_token_id, self.pad_token_id)
         scored = texts.scored.to(device)
-        condition = self.decoder.condition(to_device(batch.condition, device))
+        condition = self.decoder.condition(batch.condition.to(device))
         logits = self.decoder(texts.inputs.to(device), condition, scored)
         return masked_cross_entropy(logits, texts.targets.to(device)[scored])
 
 
-def build_objective(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, full_mask: float) -> nn.Module:
-    """What a decoder is trained by: causal ones by the next token, others by denoising."""
+def build_objective(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, options: TrainOptions) -> nn.Module:
+    """What a decoder is trained by: causal ones by the next token, others by denoising of vectors or of tokens."""
+    if decoder.config.continuous:
+        diffusion = build_text_diffusion(decoder, tokenizer)
+        return ContinuousObjective(decoder, diffusion, options.continuous.self_conditioning)
     if decoder.config.causal:
         return NextTokenObjective(decoder, tokenizer.mask_token_id, tokenizer.pad_token_id)
-    return DenoisingObjective(decoder, AbsorbingProcess(tokenizer.mask_token_id), full_mask)
-
-
-def to_device(condition: ConditionInput, device: torch.device) -> ConditionInput:
-    """The same condition with its tensors on `device`."""
-    tensors: dict[str, Any] = {
-        name: value.to(device)
-        for name in ConditionInput.__slots__
-        if isinstance(value := getattr(condition, name), Tensor)
-    }
-    return replace(condition, **tensors)
+    return DenoisingObjective(decoder, AbsorbingProcess(tokenizer.mask_token_id), options.full_mask)
