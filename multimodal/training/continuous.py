@@ -9,6 +9,7 @@ from multimodal.decoder import CrossAttentionDecoder, NoisyText
 from multimodal.diffusion.continuous.randomness import SharedRandomness
 from multimodal.diffusion.continuous.text import TextDiffusion
 from multimodal.diffusion.loss import LossOutput
+from multimodal.diffusion.schedule import stratified_times
 from multimodal.training.batches import TaskBatch
 
 
@@ -18,20 +19,24 @@ class ContinuousObjective(nn.Module):
     Args:
         decoder: to be trained.
         diffusion: the process that it is trained for.
+        full_noise: share of rows that are nothing but noise: sampling starts there.
         self_conditioning: share of steps in which the decoder is given the estimate of a first call, through which no
             gradient flows (Chen et al. 2022).
     """
 
-    def __init__(self, decoder: CrossAttentionDecoder, diffusion: TextDiffusion, self_conditioning: float) -> None:
+    def __init__(
+        self, decoder: CrossAttentionDecoder, diffusion: TextDiffusion, full_noise: float, self_conditioning: float
+    ) -> None:
         super().__init__()
         self.decoder = decoder
         self.diffusion = diffusion
+        self.full_noise = full_noise
         self.self_conditioning = self_conditioning
 
     def forward(self, batch: TaskBatch, generator: torch.Generator) -> LossOutput:
         """The loss of one batch; all noise comes from `generator`."""
-        device, rows = self.decoder.embedding.weight.device, len(batch.x_0)
-        t = 1 - (torch.arange(rows) + torch.rand(rows, generator=generator)) / rows  # stratified, in (0, 1]
+        device = self.decoder.embedding.weight.device
+        t = stratified_times(len(batch.x_0), generator, self.full_noise)
         twice = torch.rand((), generator=generator).item() < self.self_conditioning
         x_0, weights = batch.x_0.to(device), batch.weights.to(device)
         noisy = self.diffusion.corrupt(x_0, t.to(device), batch.open_positions.to(device), SharedRandomness(generator))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from multimodal.decoder import CrossAttentionDecoder
 from multimodal.diffusion.loss import LossOutput, masked_cross_entropy
 from multimodal.diffusion.process import AbsorbingProcess
+from multimodal.diffusion.schedule import stratified_times
 from multimodal.generation.autoregressive import sequences
 from multimodal.generation.continuous import build_text_diffusion
 from multimodal.tokenizer import TextTokenizer
@@ -36,19 +37,13 @@ class DenoisingObjective(nn.Module):
 
     def forward(self, batch: TaskBatch, generator: torch.Generator) -> LossOutput:
         """The loss of one batch; all noise comes from `generator`."""
-        t = self._times(len(batch.x_0), generator)
+        t = stratified_times(len(batch.x_0), generator, self.full_mask)
         x_t = self.process.q_sample(batch.x_0, t, generator, batch.open_positions)
         device = self.decoder.embedding.weight.device
         x_t, x_0, weights = x_t.to(device), batch.x_0.to(device), batch.weights.to(device)
         condition = self.decoder.condition(batch.condition.to(device))
         masked = x_t == self.process.mask_token_id
         return masked_cross_entropy(self.decoder(x_t, condition, masked), x_0[masked], weights[masked])
-
-    def _times(self, batch: int, generator: torch.Generator) -> Tensor:
-        """Stratified times in (0, 1], some of them 1: stratification lowers the variance of the loss."""
-        t = 1 - (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
-        full = torch.rand(batch, generator=generator) < self.full_mask
-        return torch.where(full, 1.0, t)
 
 
 class NextTokenObjective(nn.Module):
@@ -78,7 +73,7 @@ def build_objective(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, op
     """What a decoder is trained by: causal ones by the next token, others by denoising of vectors or of tokens."""
     if decoder.config.continuous:
         diffusion = build_text_diffusion(decoder, tokenizer)
-        return ContinuousObjective(decoder, diffusion, options.continuous.self_conditioning)
+        return ContinuousObjective(decoder, diffusion, options.full_mask, options.continuous.self_conditioning)
     if decoder.config.causal:
         return NextTokenObjective(decoder, tokenizer.mask_token_id, tokenizer.pad_token_id)
     return DenoisingObjective(decoder, AbsorbingProcess(tokenizer.mask_token_id), options.full_mask)

@@ -72,7 +72,7 @@ class TrainOptions(Options):
         optimizer: `muon` for the matrices of the blocks with AdamW for the rest, or `adamw` for all.
         condition_dropout: probability that a sample's condition is replaced by the learned null condition
             (classifier-free guidance).
-        full_mask: probability that a sample's canvas is wholly masked (high-mask specialisation).
+        full_mask: probability that a sample's canvas is wholly masked, or nothing but noise (high-mask specialisation).
         eval_every: optimiser steps between two scores *sampled* on the val split.
         patience: stop after this many scores without a better one; None never stops early.
         init_from: checkpoint folder to start from.

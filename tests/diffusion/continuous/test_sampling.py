@@ -35,12 +35,12 @@ def test_reversing_recovers_the_mixture(sde: SDE, name: str) -> None:
 
 
 @pytest.mark.parametrize("sde", PROCESSES, ids=["vp", "ve"])
-@pytest.mark.parametrize("corrector", [Langevin(0.3), MetropolisLangevin(0.4)], ids=["langevin", "mala"])
+@pytest.mark.parametrize("corrector", [Langevin(0.5), MetropolisLangevin(0.7)], ids=["langevin", "mala"])
 def test_a_corrector_mends_coarse_steps(sde: SDE, corrector: Corrector) -> None:
     """Where a few steps of the predictor alone miss the mixture, corrected steps come nearer."""
     cdf = Mixture(sde).cdf
-    alone = stats.kstest(draw(sde, PREDICTORS["flow"](), 8).numpy(), cdf).statistic
-    corrected = stats.kstest(draw(sde, PREDICTORS["flow"](), 8, corrector).numpy(), cdf).statistic
+    alone = stats.kstest(draw(sde, PREDICTORS["flow"](), 16).numpy(), cdf).statistic
+    corrected = stats.kstest(draw(sde, PREDICTORS["flow"](), 16, corrector).numpy(), cdf).statistic
     assert corrected < 0.8 * alone
 
 
