@@ -189,7 +189,7 @@ def _decoder_config(
         vocab_size=tokenizer.vocab_size,
         max_tokens=room(infill_room(job.tokenizer.max_tokens)) if causal else infill_room(job.tokenizer.max_tokens),
         causal=causal,
-        continuous=_continuous_config(job.train),
+        continuous=continuous_config(job.train),
         latent_sizes={str(modality): store.hidden_size for modality, store in stores.items()},
         tasks=tuple(str(task) for task in samples),
         grid_positions=_grid_positions(stores),
@@ -198,7 +198,8 @@ def _decoder_config(
     )
 
 
-def _continuous_config(options: TrainOptions) -> ContinuousConfig | None:
+def continuous_config(options: TrainOptions) -> ContinuousConfig | None:
+    """What a decoder must know of its continuous process; None where it reads tokens."""
     if options.process not in ("gaussian", "simplex"):
         return None
     return ContinuousConfig(options.process, **options.continuous.model_dump(exclude={"self_conditioning"}))
