@@ -34,7 +34,7 @@ def gas_in_a_box(particles: int = 20_000, steps: int = 300) -> Finding:
     up = float(stats.kstest(places[:, 1], gas.height_cdf).pvalue)
     sideways = float(stats.kstest(places[:, 0], "uniform").pvalue)
     figure = _histogram(places[:, 1], gas.height_density, "height", "barometric formula")
-    axes = figure.axes[0].inset_axes((0.62, 0.3, 0.25, 0.65))
+    axes = figure.axes[0].inset_axes((0.4, 0.3, 0.25, 0.65))
     axes.plot(places[::40, 0], places[::40, 1], ".", color=BLUE, markersize=1.5, alpha=0.6)
     axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], facecolor="none")
     for spine in axes.spines.values():

@@ -49,10 +49,10 @@ def absorbing_bound(draws: int = 40_000) -> Finding:
     worst = {name: gap.abs().max().item() for name, gap in gaps.items()}
     means = {name: (probs * bound).sum().item() for name, bound in bounds.items()}
     entropies = {name: (probs * value).sum().item() for name, value in exact.items()}
-    figure, axes = new_figure(2.6, "exact negative log-likelihood, nats")
+    figure, axes = new_figure(2.6, "exact negative log-likelihood by the same denoiser, nats")
     axes.axline((3, 3), slope=1, color=INK, linewidth=0.8)
     axes.plot(exact["exact"], bounds["exact"], ".", color=BLUE, label="exact denoiser")
-    axes.plot(exact["exact"], bounds["blind"], ".", color=AMBER, label="denoiser without context")
+    axes.plot(exact["blind"], bounds["blind"], ".", color=AMBER, label="denoiser without context")
     axes.set_ylabel("bound, nats", color=INK)
     add_legend(axes)
     most = 4.5
