@@ -164,6 +164,16 @@ def doctor(workspace: Workspace = Path("workspace")) -> None:
 
 
 @app.command()
+def selfcheck(
+    out: Annotated[Path, typer.Option(help="Folder that receives selfcheck.html.")] = Path("workspace"),
+) -> None:
+    """Check the mathematics on worlds whose answers are known: samplers, likelihoods, batches. Under a minute."""
+    from flows.selfcheck import check_mathematics
+
+    raise typer.Exit(0 if check_mathematics(out) else 1)
+
+
+@app.command()
 def ui(workspace: Workspace = Path("workspace")) -> None:
     """Start the Prefect and MLflow dashboards on the workspace, until interrupted."""
     from flows.dashboards import show_dashboards

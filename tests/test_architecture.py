@@ -10,14 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    {"errors", "fingerprint", "options"},
+    {"errors", "fingerprint", "options", "figures"},
     {"sample", "promotion"},
     {"synthetic", "latents", "dataset", "tokenizer", "tasks", "diffusion", "decoder", "optimizer"},
     {"encoders", "ingest"},
     {"generation", "training", "evaluation", "predictor", "package", "model_card"},
     {"registry", "serving", "tracking", "pyfunc_model"},
     {"config"},
-    {"sweep"},
+    {"sweep", "selfcheck"},
     {"flows"},
 )
 """Bottom to top; a module imports from its own layer and those below, never from above."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +69,13 @@ class ConditionInput:
     dropped: Tensor | None = None
     draft: Tensor | None = None
     draft_mask: Tensor | None = None
+
+    def to(self, device: torch.device) -> ConditionInput:
+        """The same condition with its tensors on `device`."""
+        tensors: dict[str, Any] = {
+            name: value.to(device) for name in self.__slots__ if isinstance(value := getattr(self, name), Tensor)
+        }
+        return replace(self, **tensors)
 
 
 class LatentAdapter(nn.Module):

@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuousConfig:
+    """What a decoder reads in place of tokens, and what else writing must know about how it was trained.
+
+    Args:
+        process: `gaussian`, noisy embeddings; or `simplex`, noisy near one-hot logits.
+        embedding_size: gaussian: width of the embeddings that noise is added to.
+        sde: gaussian: `vp` or `ve`.
+        objective: gaussian: `cross_entropy`, the decoder's output is logits; or `mse`, it is clean embeddings.
+        block_size: simplex: positions that are written at once.
+        simplex_scale: simplex: K, a token is K at its own place and -K at all others.
+    """
+
+    process: str
+    embedding_size: int = 64
+    sde: str = "vp"
+    objective: str = "cross_entropy"
+    block_size: int = 25
+    simplex_scale: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +48,7 @@ class DecoderConfig:
         causal: positions attend to themselves and what is left of them: the autoregressive twin.
         process: the diffusion process that it was trained to undo; a causal decoder undoes none.
         process_options: what that process takes beside tokens, by name.
+        continuous: of a decoder that reads noisy vectors in place of tokens; None: it reads tokens.
     """
 
     vocab_size: int
@@ -46,6 +68,7 @@ class DecoderConfig:
     causal: bool = False
     process: str = "absorbing"
     process_options: Mapping[str, float] = field(default_factory=dict)
+    continuous: ContinuousConfig | None = None
 
     def __post_init__(self) -> None:
         if self.hidden_size % (2 * self.num_heads):
@@ -59,10 +82,13 @@ class DecoderConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> DecoderConfig:
         """The inverse of `to_dict`."""
         lists = {name: tuple(values[name]) for name in ("tasks", "styles", "drafts") if name in values}
-        return cls(**{**values, **lists})
+        continuous = ContinuousConfig(**values["continuous"]) if values.get("continuous") else None
+        return cls(**{**values, **lists, "continuous": continuous})
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     return list(value) if isinstance(value, tuple) else value

@@ -11,6 +11,7 @@ from multimodal.decoder.conditioning import Condition, ConditionEmbedder, Condit
 from multimodal.decoder.config import DecoderConfig
 from multimodal.decoder.drafts import CopyPointer, DraftEncoder
 from multimodal.decoder.layers import Alignment, Attention, Norm, SwiGLU, causal_bias, rotary_angles, rotate
+from multimodal.decoder.noisy import NoisyText, build_reader
 
 
 class DecoderBlock(nn.Module):
@@ -65,9 +66,17 @@ class CrossAttentionDecoder(nn.Module):
         self.norm = Norm(config.hidden_size)
         self.draft_encoder = DraftEncoder(config) if config.drafts else None
         self.pointer = CopyPointer(config) if config.drafts else None
+        self.reader = build_reader(config, config.continuous) if config.continuous else None
+        self.regression = (
+            nn.Linear(config.hidden_size, config.continuous.embedding_size)
+            if config.continuous and config.continuous.objective == "mse"
+            else None
+        )
         self.apply(_initialise)
         if self.pointer is not None:
             self.pointer.initialise()
+        if self.reader is not None:
+            self.reader.initialise()
         for adapter in self.condition_embedder.adapters.values():
             assert isinstance(adapter, LatentAdapter)
             adapter.initialise()
@@ -93,34 +102,51 @@ class CrossAttentionDecoder(nn.Module):
         return Condition(keys, values, bias, read.places, read.lengths, draft)
 
     def forward(
-        self, tokens: Tensor, condition: Condition, positions: Tensor | None = None, past: TextCache | None = None
+        self,
+        tokens: Tensor | NoisyText,
+        condition: Condition,
+        positions: Tensor | None = None,
+        past: TextCache | None = None,
     ) -> Tensor:
         """Logits of every position, or only of some: no need to compute what no loss looks at.
 
         Args:
-            tokens: int64 [batch, length].
+            tokens: int64 [batch, length]; noisy text where the decoder is one of continuous diffusion.
             condition: of the same rows.
             positions: bool [batch, length].
             past: what a causal decoder has read before these tokens; they are added to it.
 
         Returns:
-            [batch, length, vocab], or [count, vocab] of the chosen positions in row-major order.
+            [batch, length, vocab], or [count, vocab] of the chosen positions in row-major order. The clean
+            embeddings in place of logits, with their size in place of vocab, where the objective is `mse`.
         """
         start = past.length if past else 0
-        places = self.position.weight[start : start + tokens.shape[1]]
-        x = self.embedding(tokens) + places  # [batch, length, hidden]
+        x = self._embed(tokens)  # [batch, length, hidden]
+        x = x + self.position.weight[start : start + x.shape[1]]
         bias = condition.bias
         if condition.places is not None:
-            bias = bias + self.alignment(tokens.shape[1], condition.places, start)  # [batch, heads, length, latents]
+            bias = bias + self.alignment(x.shape[1], condition.places, start)  # [batch, heads, length, latents]
         for block, keys, values in zip(self.blocks, condition.keys, condition.values, strict=True):
             x = block(x, keys, values, bias, past)
         if past:
-            past.length += tokens.shape[1]
+            past.length += x.shape[1]
         x = self.norm(x)
-        logits = functional.linear(x if positions is None else x[positions], self.embedding.weight)
+        chosen = x if positions is None else x[positions]
+        if self.regression is not None:
+            vectors: Tensor = self.regression(chosen)
+            return vectors
+        logits = functional.linear(chosen, self.embedding.weight)
         if self.pointer is not None and condition.draft is not None:
             logits = self.pointer.logits(x, logits, condition.draft, positions, start)
         return logits
+
+    def _embed(self, tokens: Tensor | NoisyText) -> Tensor:
+        if isinstance(tokens, NoisyText):
+            assert self.reader is not None, "only a decoder of continuous diffusion reads noisy text"
+            read: Tensor = self.reader(tokens, self.embedding)
+            return read
+        embedded: Tensor = self.embedding(tokens)
+        return embedded
 
     @property
     def num_parameters(self) -> int:

@@ -1,8 +1,9 @@
 """From conditioning latents to text.
 
 generator       decoder, tokenizer and sampler behind one call
-writers         the two ways to fill a canvas: by diffusion, and left to right
-autoregressive  the second way: how texts become sequences; greedy, drawn and beam search
+writers         the ways to fill a canvas: by diffusion of tokens or of vectors, and left to right
+continuous      diffusion of vectors: the process that a decoder was trained for
+autoregressive  left to right: how texts become sequences; greedy, drawn and beam search
 text            what is asked for and what is answered
 consensus       the choice among several texts of one sample
 constraints     what a text must be like

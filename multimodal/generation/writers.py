@@ -1,4 +1,4 @@
-"""The two ways in which a decoder writes texts of one task: by diffusion, and left to right."""
+"""The ways in which a decoder writes texts of one task: by diffusion of tokens or of vectors, and left to right."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from multimodal.decoder import Condition, CrossAttentionDecoder, TextCache
+from multimodal.decoder import Condition, CrossAttentionDecoder, NoisyText, TextCache
 from multimodal.diffusion import sampler_for
 from multimodal.diffusion.processes import build_process
 from multimodal.diffusion.samplers import SAMPLERS, Sampler, SamplerOutput
 from multimodal.errors import RequestError
 from multimodal.generation import autoregressive
 from multimodal.generation.autoregressive import AutoregressiveSampler, Written
+from multimodal.generation.continuous import build_text_diffusion, text_sampling
 from multimodal.tasks import Canvas
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.options import SamplerOptions
@@ -188,7 +189,47 @@ class AutoregressiveWriter(Writer):
         return SamplerOutput(tokens, confidence, torch.tensor([text.nfe for text in texts]), ())
 
 
+class ContinuousWriter(Writer):
+    """Fills canvases by a sampler of continuous diffusion."""
+
+    def __init__(self, decoder: CrossAttentionDecoder, tokenizer: TextTokenizer) -> None:
+        super().__init__(decoder, tokenizer)
+        self.diffusion = build_text_diffusion(decoder, tokenizer)
+
+    def draws(self, options: SamplerOptions) -> bool:
+        """Always: writing starts from noise."""
+        return True
+
+    def length(self, canvas: Canvas) -> int:
+        """All of the canvas: padding would be seen."""
+        return len(canvas.tokens)
+
+    def write(
+        self,
+        canvases: Sequence[Canvas],
+        condition: Condition,
+        null: Condition | None,
+        options: SamplerOptions,
+        generators: Sequence[torch.Generator] | None,
+        trajectory: bool,
+    ) -> SamplerOutput:
+        """As in `Writer.write`."""
+        assert generators is not None
+
+        def denoise(vectors: Tensor, estimate: Tensor | None, noise: Tensor, rows: Tensor) -> Tensor:
+            text = NoisyText(vectors, estimate, noise)
+            output: Tensor = self.decoder(text, condition.rows(rows))
+            if null is None:
+                return output
+            return self.diffusion.guide(output, self.decoder(text, null.rows(rows)), options.guidance_scale)
+
+        start = torch.tensor([canvas.tokens for canvas in canvases], device=condition.bias.device)
+        return self.diffusion.sample(denoise, start, generators, text_sampling(options, trajectory))
+
+
 def build_writer(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer) -> Writer:
     """The writer that a decoder was trained for."""
+    if decoder.config.continuous:
+        return ContinuousWriter(decoder, tokenizer)
     kind = AutoregressiveWriter if decoder.config.causal else DiffusionWriter
     return kind(decoder, tokenizer)

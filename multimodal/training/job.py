@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from multimodal.dataset import Dataset
-from multimodal.decoder import CrossAttentionDecoder, DecoderConfig
+from multimodal.decoder import ContinuousConfig, CrossAttentionDecoder, DecoderConfig
 from multimodal.errors import ConfigError
 from multimodal.evaluation import SampledScorer
 from multimodal.fingerprint import INDEX, code_version, fingerprint, read_index, write_json
@@ -197,8 +197,9 @@ def _decoder_config(
         vocab_size=tokenizer.vocab_size,
         max_tokens=room(infill_room(job.tokenizer.max_tokens)) if causal else infill_room(job.tokenizer.max_tokens),
         causal=causal,
-        process="absorbing" if causal else job.train.process,
+        process=job.train.process if job.train.process in PROCESSES else "absorbing",
         process_options=_process_options(job.train),
+        continuous=continuous_config(job.train),
         latent_sizes={str(modality): store.hidden_size for modality, store in stores.items()},
         tasks=tuple(str(task) for task in samples),
         grid_positions=_grid_positions(stores),
@@ -213,6 +214,11 @@ def _process_options(options: TrainOptions) -> dict[str, float]:
     if options.process != "hybrid":
         return {}
     return options.hybrid.model_dump(include={"replaced", "edit_weight", "keep_weight"})
+def continuous_config(options: TrainOptions) -> ContinuousConfig | None:
+    """What a decoder must know of its continuous process; None where it reads tokens."""
+    if options.process not in ("gaussian", "simplex"):
+        return None
+    return ContinuousConfig(options.process, **options.continuous.model_dump(exclude={"self_conditioning"}))
 
 
 def _grid_positions(stores: Mapping[Modality, LatentStore]) -> dict[str, int]:

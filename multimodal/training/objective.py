@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from multimodal.decoder import Condition, ConditionInput, CrossAttentionDecoder
+from multimodal.decoder import Condition, CrossAttentionDecoder
 from multimodal.diffusion.loss import LossOutput, weighted_cross_entropy
 from multimodal.diffusion.processes import HybridProcess, Process, build_process
+from multimodal.diffusion.schedule import stratified_times
 from multimodal.generation.autoregressive import sequences
+from multimodal.generation.continuous import build_text_diffusion
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.batches import TaskBatch
+from multimodal.training.continuous import ContinuousObjective
 from multimodal.training.edits import EditStream
 from multimodal.training.options import TrainOptions
 
@@ -42,9 +44,9 @@ class DenoisingObjective(nn.Module):
     def forward(self, batch: TaskBatch, generator: torch.Generator) -> LossOutput:
         """The loss of one batch; all noise comes from `generator`."""
         batch = self._crop(batch, generator)
-        t = self._times(len(batch.x_0), generator)
+        t = stratified_times(len(batch.x_0), generator, self.options.full_mask, self.options.noise_skew)
         x_t = self.process.q_sample(batch.x_0, t, generator, batch.open_positions)
-        condition = self.decoder.condition(to_device(batch.condition, self._device))
+        condition = self.decoder.condition(batch.condition.to(self._device))
         loss = self._loss(batch, x_t, t, condition, generator)
         if self.options.complementary:
             masked = x_t == self.process.mask_token_id
@@ -62,12 +64,6 @@ class DenoisingObjective(nn.Module):
         times = t[:, None].expand(x_t.shape)
         clean, noisy, when, weights = (part[scored].to(self._device) for part in (batch.x_0, x_t, times, batch.weights))
         return self.process.loss(logits, clean, noisy, when, weights)
-
-    def _times(self, batch: int, generator: torch.Generator) -> Tensor:
-        """Stratified times in (0, 1], some of them 1: stratification lowers the variance of the loss."""
-        t = 1 - ((torch.arange(batch) + torch.rand(batch, generator=generator)) / batch) ** self.options.noise_skew
-        full = torch.rand(batch, generator=generator) < self.options.full_mask
-        return torch.where(full, 1.0, t)
 
     def _crop(self, batch: TaskBatch, generator: torch.Generator) -> TaskBatch:
         """Now and then a canvas of random length: lest text depends on one fixed length (LLaDA, Nie et al. 2025)."""
@@ -104,7 +100,7 @@ class NextTokenObjective(nn.Module):
         device = self.decoder.embedding.weight.device
         texts = sequences(batch.canvases, self.mask_token_id, self.pad_token_id)
         scored = texts.scored.to(device)
-        condition = self.decoder.condition(to_device(batch.condition, device))
+        condition = self.decoder.condition(batch.condition.to(device))
         logits = self.decoder(texts.inputs.to(device), condition, scored)
         loss = weighted_cross_entropy(logits, texts.targets.to(device)[scored])
         return with_lengths(loss, condition, batch)
@@ -125,6 +121,9 @@ LENGTH_WEIGHT = 0.3
 
 def build_objective(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, options: TrainOptions) -> nn.Module:
     """What a decoder is trained by: causal ones by the next token, others by their process."""
+    if decoder.config.continuous:
+        diffusion = build_text_diffusion(decoder, tokenizer)
+        return ContinuousObjective(decoder, diffusion, options.full_mask, options.continuous.self_conditioning)
     if decoder.config.causal:
         return NextTokenObjective(decoder, tokenizer.mask_token_id, tokenizer.pad_token_id)
     config, mask = decoder.config, tokenizer.mask_token_id
@@ -133,13 +132,3 @@ def build_objective(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, op
     if isinstance(process, HybridProcess):
         edits = EditStream(decoder, mask, options.hybrid.confusable, options.hybrid.own)
     return DenoisingObjective(decoder, process, options, edits)
-
-
-def to_device(condition: ConditionInput, device: torch.device) -> ConditionInput:
-    """The same condition with its tensors on `device`."""
-    tensors: dict[str, Any] = {
-        name: value.to(device)
-        for name in ConditionInput.__slots__
-        if isinstance(value := getattr(condition, name), Tensor)
-    }
-    return replace(condition, **tensors)

@@ -63,17 +63,40 @@ class HybridOptions(Options):
     keep_weight: float = Field(default=0.1, ge=0)
 
 
+class ContinuousOptions(Options):
+    """How continuous processes are trained.
+
+    Args:
+        embedding_size: gaussian: width of the embeddings that noise is added to.
+        sde: gaussian: `vp`, variance-preserving (DDPM), or `ve`, variance-exploding (NCSN).
+        objective: gaussian: `cross_entropy` of the tokens (CDCD), or `mse` of their embeddings, which are rounded to
+            tokens (Diffusion-LM).
+        block_size: simplex: positions that are written at once (SSD-LM).
+        simplex_scale: simplex: a token is this at its own place and minus this at all others.
+        self_conditioning: share of steps in which the decoder is given an estimate of the text.
+    """
+
+    embedding_size: int = Field(default=64, ge=2)
+    sde: Literal["vp", "ve"] = "vp"
+    objective: Literal["cross_entropy", "mse"] = "cross_entropy"
+    block_size: int = Field(default=25, ge=1)
+    simplex_scale: float = Field(default=5.0, gt=0)
+    self_conditioning: float = Field(default=0.5, ge=0, le=1)
+
+
 class TrainOptions(Options):
     """How the decoder is trained.
 
     Args:
         process: `absorbing`, masked diffusion; `uniform`, tokens become other words; `hybrid`, both, and text can be
-            revised; or `autoregressive`, the twin that writes left to right.
+            revised; `gaussian`, diffusion of token embeddings; `simplex`, diffusion of near one-hot logits, block by
+            block; or `autoregressive`, the twin that writes left to right.
+        continuous: of gaussian and simplex.
         tasks: task -> weight: its share of each batch, among the tasks that the dataset holds.
         optimizer: `muon` for the matrices of the blocks with AdamW for the rest, or `adamw` for all.
         condition_dropout: probability that a sample's condition is replaced by the learned null condition
             (classifier-free guidance).
-        full_mask: probability that a sample's canvas is wholly noise (high-mask specialisation).
+        full_mask: probability that a sample's canvas is nothing but noise (high-mask specialisation).
         noise_skew: power that moves the other times of noise towards 1; 1 leaves them uniform.
         complementary: each sample is also seen with the other positions masked, under the same condition.
         crops: share of batches whose canvases are cut to a random length.
@@ -84,7 +107,8 @@ class TrainOptions(Options):
         init_from: checkpoint folder to start from.
     """
 
-    process: Literal["absorbing", "uniform", "hybrid", "autoregressive"] = "absorbing"
+    process: Literal["absorbing", "uniform", "hybrid", "gaussian", "simplex", "autoregressive"] = "absorbing"
+    continuous: ContinuousOptions = ContinuousOptions()
     tasks: dict[Task, float] = dict.fromkeys(Task, 1.0)
     steps: int = Field(default=2000, ge=1)
     max_minutes: float | None = Field(default=None, gt=0)
@@ -115,6 +139,10 @@ class TrainOptions(Options):
             raise ValueError(f"complementary masks need masks, and the process '{self.process}' has none")
         if self.hybrid != HybridOptions() and self.process != "hybrid":
             raise ValueError(f"hybrid is for the process 'hybrid', not for '{self.process}'")
+        if self.process == "simplex" and self.continuous.objective == "mse":
+            raise ValueError(
+                "train.continuous.objective mse is for train.process gaussian; simplex takes cross_entropy"
+            )
         return self
 
 
@@ -140,6 +168,13 @@ class SamplerOptions(Options):
         candidates: texts drawn per sample, of which the one most like the others is kept (minimum Bayes risk); above 1
             it needs a temperature. Their calls all count.
         beams: hypotheses of an autoregressive decoder's beam search; it takes this, temperature, candidates and seed.
+        predictor: of a decoder trained by `gaussian`: `flow` follows the probability-flow ODE, `ancestral` and `euler`
+            the reversed SDE. Both continuous processes take num_steps, temperature, guidance_scale, candidates, seed.
+        corrector: gaussian: `langevin` or `mala`, its Metropolis-adjusted form, after each step of the predictor. Its
+            calls, one or three a step, come on top of `num_steps`.
+        corrector_steps: gaussian: steps of the corrector at each time.
+        snr: gaussian: signal-to-noise ratio that the corrector's step size is chosen by.
+        estimate: gaussian: the `expected` clean embedding, or the `nearest` one (clamping trick).
         seed: with the sample's id, all that a drawn text depends on.
         tasks: task -> what is different for it.
 
@@ -171,6 +206,11 @@ class SamplerOptions(Options):
     edit_threshold: float = Field(default=0.9, gt=0, le=1)
     candidates: int = Field(default=1, ge=1)
     beams: int = Field(default=1, ge=1)
+    predictor: Literal["flow", "ancestral", "euler"] = "flow"
+    corrector: Literal["none", "langevin", "mala"] = "none"
+    corrector_steps: int = Field(default=1, ge=1)
+    snr: float = Field(default=0.16, gt=0)
+    estimate: Literal["expected", "nearest"] = "expected"
     seed: int = 0
     tasks: dict[Task, dict[str, Any]] = Field(default_factory=dict)
 

@@ -1,5 +1,6 @@
 """A whole training job: dataset and latents in, chosen checkpoint out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,17 @@ def test_trains_once(dataset: Dataset, latents: dict[Modality, LatentsInfo], tmp
     assert generator.decoder.num_parameters == result.num_parameters
     assert train(JOB, dataset, latents, tmp_path, progress=lambda done, total: steps.append(done)) == result
     assert len(steps) == 6
+
+
+@pytest.mark.parametrize("process", ["gaussian", "simplex"])
+def test_trains_continuous_processes(
+    dataset: Dataset, latents: dict[Modality, LatentsInfo], tmp_path: Path, process: str
+) -> None:
+    """Drafts, sampled scores and all; the checkpoint says which process it is of."""
+    job = replace(JOB, train=JOB.train.model_copy(update={"process": process}))
+    generator = TextGenerator.load(train(job, dataset, latents, tmp_path).checkpoint)
+    assert generator.decoder.config.continuous is not None
+    assert generator.decoder.config.continuous.process == process
 
 
 def test_says_what_does_not_fit(dataset: Dataset, latents: dict[Modality, LatentsInfo], tmp_path: Path) -> None:
