@@ -111,8 +111,8 @@ class TextGenerator:
             if request.style and request.style not in config.styles:
                 known = ", ".join(config.styles) or "none"
                 raise RequestError(f"unknown style '{request.style}'; the model knows {known}")
-            if request.constraints and (config.causal or request.task is Task.INFILL):
-                who = "infill" if request.task is Task.INFILL else "an autoregressive model"
+            if request.constraints and (config.causal or config.continuous or request.task is Task.INFILL):
+                who = "infill" if request.task is Task.INFILL else "a model without masks"
                 raise RequestError(
                     f"constraints are for texts written by diffusion from an empty canvas, not for {who}"
                 )

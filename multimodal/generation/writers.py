@@ -196,6 +196,9 @@ class ContinuousWriter(Writer):
         super().__init__(decoder, tokenizer)
         self.diffusion = build_text_diffusion(decoder, tokenizer)
 
+    def check(self, options: SamplerOptions) -> None:
+        """Nothing is refused: what is said of masks is not looked at."""
+
     def draws(self, options: SamplerOptions) -> bool:
         """Always: writing starts from noise."""
         return True
@@ -212,6 +215,7 @@ class ContinuousWriter(Writer):
         options: SamplerOptions,
         generators: Sequence[torch.Generator] | None,
         trajectory: bool,
+        banned: Tensor | None = None,
     ) -> SamplerOutput:
         """As in `Writer.write`."""
         assert generators is not None

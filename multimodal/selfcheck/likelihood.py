@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from multimodal.decoder import ConditionInput, CrossAttentionDecoder, DecoderConfig
-from multimodal.diffusion.loss import likelihood_bound
-from multimodal.diffusion.process import AbsorbingProcess
+from multimodal.diffusion.processes import AbsorbingProcess
 from multimodal.figures import AMBER, BLUE, INK, add_legend, new_figure
 from multimodal.selfcheck.finding import Finding
 
@@ -30,7 +29,7 @@ def absorbing_bound(draws: int = 40_000) -> Finding:
         START[texts[:, 0] - 1] * FOLLOWS[texts[:, 0] - 1, texts[:, 1] - 1] * FOLLOWS[texts[:, 1] - 1, texts[:, 2] - 1]
     )
     alone = torch.stack([_word_shares(texts[:, place], probs) for place in range(LENGTH)])  # [length, words]
-    generator, process = torch.Generator().manual_seed(0), AbsorbingProcess(MASK)
+    generator, process = torch.Generator().manual_seed(0), AbsorbingProcess(MASK, len(WORDS) + 1)
     rows = torch.arange(len(texts)).repeat_interleave(draws)
     t = 1 - (torch.arange(len(rows)) % draws + torch.rand(len(rows), generator=generator)) / draws
     x_t = process.q_sample(texts[rows], t, generator)
@@ -43,7 +42,9 @@ def absorbing_bound(draws: int = 40_000) -> Finding:
     }
     for name, logs in (("exact", _exact_logits(x_t, texts, probs)), ("blind", blind)):
         logits = torch.cat([torch.full((*logs.shape[:2], 1), -torch.inf), logs.float()], -1)
-        found = likelihood_bound(logits, texts[rows], x_t == MASK, t, process.schedule).double().view(-1, draws)
+        times = t.repeat_interleave(LENGTH)
+        nats = process.likelihood_bound(logits.flatten(0, 1), texts[rows].flatten(), x_t.flatten(), times)
+        found = nats.view(-1, LENGTH).sum(-1).view(-1, draws)
         bounds[name] = found.mean(-1)
         gaps[name] = (bounds[name] - exact[name]) / (found.std(-1) / draws**0.5).clamp(min=1e-6)
     worst = {name: gap.abs().max().item() for name, gap in gaps.items()}

@@ -16,7 +16,7 @@ from multimodal.latents import LatentStore
 from multimodal.sample import Modality, Split, Task
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.batches import TaskBatches, fitting
-from multimodal.training.objective import NextTokenObjective, to_device
+from multimodal.training.objective import NextTokenObjective
 
 DRAWS = 8
 """Times and noises per text."""
@@ -85,7 +85,7 @@ class ValBound:
         )
         batch = batches.batch(0, len(batches.samples))
         device = decoder.embedding.weight.device
-        condition = decoder.condition(to_device(batch.condition, device))
+        condition = decoder.condition(batch.condition.to(device))
         total = torch.zeros((), dtype=torch.float64)
         for place in low_discrepancy(DRAWS, len(batch.x_0), generator):
             t, density = place**2, 2 * place  # more draws near t = 0, where few positions carry large weights

@@ -12,6 +12,7 @@ import torch
 
 from multimodal.dataset import Dataset
 from multimodal.decoder import ContinuousConfig, CrossAttentionDecoder, DecoderConfig
+from multimodal.diffusion.processes import PROCESSES
 from multimodal.errors import ConfigError
 from multimodal.evaluation import SampledScorer
 from multimodal.fingerprint import INDEX, code_version, fingerprint, read_index, write_json
@@ -214,6 +215,8 @@ def _process_options(options: TrainOptions) -> dict[str, float]:
     if options.process != "hybrid":
         return {}
     return options.hybrid.model_dump(include={"replaced", "edit_weight", "keep_weight"})
+
+
 def continuous_config(options: TrainOptions) -> ContinuousConfig | None:
     """What a decoder must know of its continuous process; None where it reads tokens."""
     if options.process not in ("gaussian", "simplex"):

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 import flows.cli
 from multimodal.diffusion.continuous import container, correctors
 from multimodal.diffusion.continuous.metropolis import Moved
+from multimodal.diffusion.processes import AbsorbingProcess
 from multimodal.selfcheck import CHECKS, Check, Finding, checks, likelihood, run_checks, write_page
 from multimodal.selfcheck.dynamics import adjusted_langevin, gas_in_a_box
 from multimodal.selfcheck.likelihood import absorbing_bound, autoregressive_sum
@@ -65,8 +66,8 @@ def test_a_metropolis_rule_that_refuses_nothing_is_found(module, check, monkeypa
 
 def test_a_bound_with_wrong_weights_is_found(monkeypatch):
     """Half the bound is no bound."""
-    right = likelihood.likelihood_bound
-    monkeypatch.setattr(likelihood, "likelihood_bound", lambda *values: 0.5 * right(*values))
+    right = AbsorbingProcess.likelihood_bound
+    monkeypatch.setattr(AbsorbingProcess, "likelihood_bound", lambda *values: 0.5 * right(*values))
     assert not absorbing_bound(draws=2000).passed
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from multimodal.diffusion.continuous.correctors import Corrector
 from multimodal.diffusion.continuous.predictors import Predictor
 from multimodal.diffusion.continuous.randomness import Randomness
-from multimodal.diffusion.loss import LossOutput, masked_cross_entropy
+from multimodal.diffusion.loss import LossOutput, weighted_cross_entropy
 from multimodal.diffusion.samplers.base import SamplerOutput, gumbel
 
 VectorDenoiser = Callable[[Tensor, Tensor | None, Tensor, Tensor], Tensor]
@@ -120,7 +120,7 @@ class TextDiffusion(ABC):
             x_0: int64 [learnt].
             weights: float [learnt].
         """
-        return masked_cross_entropy(self.read(output).logits, x_0, weights)
+        return weighted_cross_entropy(self.read(output).logits, x_0, weights)
 
     def guide(self, output: Tensor, unconditional: Tensor, scale: float) -> Tensor:
         """Classifier-free guidance: u + scale (c - u) of the log-probabilities (Ho and Salimans 2022)."""
