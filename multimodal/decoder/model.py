@@ -64,7 +64,7 @@ class CrossAttentionDecoder(nn.Module):
         self.norm = Norm(config.hidden_size)
         self.draft_encoder = DraftEncoder(config) if config.draft_layers else None
         self.pointer = CopyPointer(config) if config.draft_layers else None
-        self.apply(_initialise)
+        self.apply(initialise)
         if self.pointer is not None:
             self.pointer.initialise()
         for block in self.blocks:
@@ -120,7 +120,8 @@ class CrossAttentionDecoder(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
+    """Fresh weights of one layer: embeddings of 0.02, products that keep the variance."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Embedding) else module.weight.shape[1] ** -0.5)
     if isinstance(module, nn.Linear) and module.bias is not None:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import safetensors.torch
@@ -81,6 +82,8 @@ class TextGenerator:
         canvas: task -> canvas length of that task.
     """
 
+    decoder_class: ClassVar[type[CrossAttentionDecoder]] = CrossAttentionDecoder
+
     def __init__(self, decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, canvas: dict[str, int]) -> None:
         self.decoder = decoder
         self.tokenizer = tokenizer
@@ -98,7 +101,7 @@ class TextGenerator:
         if missing:
             raise CheckpointError(f"{checkpoint} lacks {', '.join(missing)}; it is no finished checkpoint: train again")
         config = json.loads((checkpoint / CONFIG).read_text())
-        decoder = CrossAttentionDecoder(DecoderConfig.from_dict(config["decoder"]))
+        decoder = cls.decoder_class(DecoderConfig.from_dict(config["decoder"]))
         decoder.load_state_dict(safetensors.torch.load_file(checkpoint / WEIGHTS))
         return cls(decoder.to(device).eval(), TextTokenizer.load(checkpoint / TOKENIZER), config["canvas"])
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from multimodal.sweep.study import TrialRecord
+if TYPE_CHECKING:
+    from multimodal.sweep.study import TrialRecord
 
 INK = "#010203"
 """Stands for the page's text colour until the SVG is written: nothing else is drawn in it."""
@@ -74,6 +76,12 @@ def as_png(figure: Figure) -> bytes:
 def _axes(height: float, x_label: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots()
+    style_axes(axes, x_label)
+    return figure, axes
+
+
+def style_axes(axes: Axes, x_label: str) -> None:
+    """What all panels share: thin grid, no box, everything in the ink of the page."""
     axes.set_xlabel(x_label, color=INK)
     axes.tick_params(colors=INK, labelsize=9)
     axes.set_axisbelow(True)
@@ -81,7 +89,6 @@ def _axes(height: float, x_label: str) -> tuple[Figure, Axes]:
     axes.spines[["top", "right"]].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(INK)
-    return figure, axes
 
 
 def _legend(axes: Axes) -> None:

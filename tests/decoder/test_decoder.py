@@ -1,7 +1,6 @@
 """The decoder."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
