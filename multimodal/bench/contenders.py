@@ -69,6 +69,11 @@ def job_of(config: PipelineConfig) -> TrainJob:
     return TrainJob(config.tokenizer, config.decoder, config.train, config.sampler, config.seed)
 
 
+def model_code(model: str) -> str:
+    """Name and code of a model that is no part of a training's fingerprint; that of native ones is."""
+    return model if model == "native" else f"{model}-{code_version(f'bench/{model}.py')}"
+
+
 def train_contender(
     options: BenchOptions, name: str, seed: int, materials: Materials, progress: Callable[[int, int], None]
 ) -> Trained:
@@ -80,14 +85,12 @@ def train_contender(
         progress: receives (steps done, steps in all).
     """
     model = options.catalogue[name].model
-    place = materials.workspace
-    if model != "native":  # its code is no part of a job's fingerprint
-        place = place / "bench" / f"{model}-{code_version(f'bench/{model}.py')}"
+    own_place = materials.workspace / "bench" / model_code(model)
     result = train(
         job_of(options.config_of(name, seed)),
         materials.dataset,
         materials.latents,
-        place,
+        materials.workspace if model == "native" else own_place,
         progress=progress,
         generator=GENERATORS[model],
     )

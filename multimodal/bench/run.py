@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from multimodal.bench.contenders import Materials, Trained, train_contender
+from multimodal.bench.contenders import Materials, Trained, model_code, train_contender
 from multimodal.bench.options import BenchOptions
 from multimodal.bench.results import Results, write_results
 from multimodal.bench.scores import score_points
@@ -18,7 +19,7 @@ from multimodal.bench.texts import Written, items_to_write, written_at
 from multimodal.bench.verdicts import Comparison, judge
 from multimodal.errors import ConfigError
 from multimodal.evaluation.items import Item
-from multimodal.fingerprint import code_version, fingerprint, read_index, write_json
+from multimodal.fingerprint import code_version, fingerprint, write_json
 from multimodal.sample import Task
 
 Progress = Callable[[str, int, int], None]
@@ -80,14 +81,14 @@ class Bench:
     def _time(self, trained: Sequence[Trained], items: Mapping[Task, Sequence[Item]]) -> Speed:
         first = [one for one in trained if one.seed == self.options.seeds[0]]
         parts = self._parts_of_time(first, items)
-        folder = self.folder / "speed" / fingerprint(parts)
-        if (index := read_index(folder)) is not None:
-            return TypeAdapter(Speed).validate_python(index["speed"])
-        self.progress("time", 0, 1)
-        speed = measure_speed(self.options, first, items, self.materials)
-        write_json(folder / "index.json", {"parts": parts, "speed": asdict(speed)})
-        self.progress("time", 1, 1)
-        return speed
+        path = self.folder / "speed" / f"{fingerprint(parts)}.json"
+        if not path.is_file():
+            self.progress("time", 0, 1)
+            write_json(
+                path, {"parts": parts, "speed": asdict(measure_speed(self.options, first, items, self.materials))}
+            )
+            self.progress("time", 1, 1)
+        return TypeAdapter(Speed).validate_python(json.loads(path.read_text())["speed"])
 
     def _parts_of_time(self, trained: Sequence[Trained], items: Mapping[Task, Sequence[Item]]) -> dict[str, Any]:
         """What the measured times depend on, but for the machine."""
@@ -98,5 +99,6 @@ class Bench:
             "points": {name: {p: o.model_dump(mode="json") for p, o in of.items()} for name, of in points.items()},
             "items": {str(task): [item.sample_id for item in of[: timing.samples]] for task, of in items.items()},
             "timing": timing.model_dump(mode="json"),
-            "code": code_version("bench/speed.py", "bench/gpt2.py"),
+            "models": {one.contender: model_code(one.model) for one in trained},
+            "code": code_version("bench/speed.py"),
         }

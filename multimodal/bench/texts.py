@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from multimodal.bench.contenders import Materials, Trained
+from multimodal.bench.contenders import Materials, Trained, model_code
 from multimodal.evaluation.items import Item, build_items
 from multimodal.evaluation.writing import Generator, Stores, answer, write_texts
 from multimodal.fingerprint import fingerprint, write_json
@@ -60,7 +60,7 @@ def written_at(
     for point, sampler in points.items():
         parts = {
             "training": trained.result.fingerprint,
-            "model": trained.model,
+            "model": model_code(trained.model),
             "sampler": sampler.model_dump(mode="json"),
             "items": {str(task): [item.sample_id for item in of_task] for task, of_task in items.items()},
         }
@@ -71,10 +71,10 @@ def written_at(
             generator = generator or trained.load()
             rows = _write(generator, sampler, items, stores, batch_size)
             write_json(path, {"parts": parts, "texts": rows})
-        written += [
-            Written(trained.contender, trained.seed, point, task, tuple(row["hypotheses"]), tuple(row["nfe"]))
-            for task, row in ((Task(name), row) for name, row in rows.items())
-        ]
+        for task in items:
+            row = rows[task]
+            texts = (tuple(row["hypotheses"]), tuple(row["nfe"]))
+            written.append(Written(trained.contender, trained.seed, point, task, *texts))
     return written
 
 

@@ -108,9 +108,9 @@ def _as_good_as_twin(comparison: Comparison) -> Verdict:
     own, others = comparison.main(subject, DEFAULT), comparison.main(twin, DEFAULT)
     if not own or not others:
         return _missing(goal, subject, twin)
-    gains = {score: comparison.difference(score, others[task]) for task, score in own.items()}
-    figures = "; ".join(f"{score.task} {score.metric} {shown_gain(gain)}" for score, gain in gains.items())
-    return Verdict(goal, all(gain.verdict != "worse" for gain in gains.values()), figures)
+    gains = [(score, comparison.difference(score, others[task])) for task, score in own.items()]
+    figures = "; ".join(f"{score.task} {score.metric} {shown_gain(gain)}" for score, gain in gains)
+    return Verdict(goal, all(gain.verdict != "worse" for _, gain in gains), figures)
 
 
 def _faster(comparison: Comparison, over: str, batch_size: int, factor: float) -> Verdict:
