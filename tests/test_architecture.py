@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    {"errors", "fingerprint", "options"},
+    {"errors", "fingerprint", "options", "figures"},
     {"sample", "promotion"},
     {"synthetic", "latents", "dataset", "tokenizer", "tasks", "diffusion", "decoder", "optimizer"},
     {"encoders", "ingest"},

@@ -12,10 +12,10 @@ from multimodal.bench.options import DEFAULT
 from multimodal.bench.scores import PointScore
 from multimodal.bench.verdicts import Comparison
 from multimodal.evaluation.metrics import METRICS
+from multimodal.figures import AMBER, BLUE, INK, style_axes
 from multimodal.sample import Task
-from multimodal.sweep.plots import INK, style_axes
 
-COLOURS = ("#2f7ed8", "#c98a1b", "#2e9d5b", "#b4427a", "#6a5acd", "#7a7a7a", "#d05a2a", "#3aa6a6")
+COLOURS = (BLUE, AMBER, "#2e9d5b", "#b4427a", "#6a5acd", "#7a7a7a", "#d05a2a", "#3aa6a6")
 PANEL_WIDTH, PANEL_HEIGHT = 3.6, 3.0
 
 Cost = Callable[[PointScore], float]

@@ -26,9 +26,9 @@ from multimodal.bench.tables import Table, all_tables
 from multimodal.bench.texts import Written, raw
 from multimodal.bench.verdicts import Comparison, Verdict
 from multimodal.evaluation.items import Item
+from multimodal.figures import as_png, as_svg
 from multimodal.fingerprint import write_file, write_json
 from multimodal.sample import Task
-from multimodal.sweep.plots import as_png, as_svg
 
 RESULTS, TABLE, PAGE = "results.json", "table.md", "bench.html"
 PLOTS = {"quality-nfe": quality_against_calls, "quality-latency": quality_against_latency}

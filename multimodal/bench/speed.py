@@ -55,7 +55,7 @@ class Throughput:
 
     Args:
         tokens_per_second: tokens of the texts, each with its end, padding left out.
-        bare_tokens_per_second: the same of nothing but forward, backward and optimiser step, on one batch made before.
+        bare_tokens_per_second: the same of nothing but forward, backward and optimiser step on one batch.
     """
 
     contender: str
@@ -172,41 +172,40 @@ def _ms_per_content(materials: Materials, modality: Modality, count: int) -> flo
 
 
 def measure_training(options: BenchOptions, name: str, materials: Materials) -> Throughput:
-    """Train for a few steps that nobody keeps, and then do no more than a training must."""
-    steps = options.timing.train_steps
+    """Train for a few steps that nobody keeps, and then do no more with the last batch than a training must."""
+    steps = WARM_UP_STEPS + options.timing.train_steps
     job = job_of(options.config_of(name, options.seeds[0]))
-    brief = {"steps": WARM_UP_STEPS + steps, "max_minutes": None, "eval_every": 10**9, "checkpoint_every": 10**9}
-    job = replace(job, train=job.train.model_copy(update=brief | {"eval_samples": 2}))
+    brief = {"steps": steps, "max_minutes": None, "eval_every": steps, "checkpoint_every": steps, "eval_samples": 2}
+    job = replace(job, train=job.train.model_copy(update=brief))
     ends: list[float] = []
+    batches: list[TaskBatch] = []
     with tempfile.TemporaryDirectory() as folder:
         trainer, _ = build_trainer(
             job, materials.dataset, materials.latents, Path(folder) / "run", lambda step, metrics: None,
             lambda done, total: ends.append(time.perf_counter()), GENERATORS[options.catalogue[name].model],
         )  # fmt: skip
+        watch = trainer.objective.register_forward_pre_hook(lambda module, inputs: batches.append(inputs[0]))
         trainer.train()
-    batches = _micro_batches(trainer)
+        watch.remove()
+    seconds = [later - earlier for earlier, later in pairwise(ends[WARM_UP_STEPS - 1 :])]
+    last = batches[-(len(batches) // steps) :]
     pad = trainer.tokenizer.pad_token_id
-    tokens = sum(int((batch.x_0 != pad).sum()) + len(batch.x_0) for batch, _ in batches)
-    seconds = median(later - earlier for earlier, later in pairwise(ends[WARM_UP_STEPS - 1 :]))
-    return Throughput(name, tokens / seconds, tokens / _bare_step_seconds(trainer, steps))
+    bare = _bare_step_seconds(trainer, last, options.timing.train_steps)
+    return Throughput(name, _tokens(batches, pad) / steps / median(seconds), _tokens(last, pad) / bare)
 
 
-def _micro_batches(trainer: Trainer) -> list[tuple[TaskBatch, float]]:
-    """The batch of the first step, each task's part with its share, as the training loop makes it."""
-    weights = {task: trainer.options.tasks[task] for task in trainer.batches}
-    shares = {task: weight / sum(weights.values()) for task, weight in weights.items()}
-    size = trainer.options.batch_size
-    return [(trainer.batches[task].batch(0, max(1, round(size * share))), share) for task, share in shares.items()]
+def _tokens(batches: Sequence[TaskBatch], pad: int) -> int:
+    return sum(int((batch.x_0 != pad).sum()) + len(batch.x_0) for batch in batches)
 
 
-def _bare_step_seconds(trainer: Trainer, steps: int) -> float:
+def _bare_step_seconds(trainer: Trainer, batches: Sequence[TaskBatch], steps: int) -> float:
     generator = torch.Generator().manual_seed(0)
-    batches, taken = _micro_batches(trainer), []
+    taken = []
     for _ in range(WARM_UP_STEPS + steps):
         start = time.perf_counter()
         with trainer.accelerator.autocast():
-            loss = sum(trainer.objective(batch, generator).mean * share for batch, share in batches)
-        loss.backward()
+            loss = torch.stack([trainer.objective(batch, generator).mean for batch in batches]).sum()
+        trainer.accelerator.backward(loss)
         for optimizer in trainer.optimizers:
             optimizer.step()
         trainer.objective.zero_grad()

@@ -23,9 +23,10 @@ from markupsafe import Markup
 
 from multimodal.config import load_config
 from multimodal.errors import MultimodalError
+from multimodal.figures import as_png, as_svg
 from multimodal.fingerprint import INDEX, write_file, write_json
 from multimodal.sweep.options import SweepOptions, Value, override
-from multimodal.sweep.plots import as_png, as_svg, curves_figure, history_figure, importance_figure
+from multimodal.sweep.plots import curves_figure, history_figure, importance_figure
 from multimodal.sweep.study import Sweep, TrialRecord
 
 BEST, TRIALS, PAGE = "best.yaml", "trials.json", "sweep.html"
