@@ -161,12 +161,11 @@ class GenerateWriter(AutoregressiveWriter):
         device, pad = condition.bias.device, self.tokenizer.pad_token_id
         prompts = torch.tensor([self._prompt(canvas) for canvas in canvases], device=device)
         start = prompts.shape[1]
-        most = min(self.decoder.config.max_tokens - start, max(len(canvas.tokens) for canvas in canvases))
         written = self.model.generate(
             prompts,
             attention_mask=torch.ones_like(prompts),
             generation_config=GenerationConfig(
-                max_new_tokens=most,
+                max_new_tokens=self._most(canvases, start),
                 do_sample=False,
                 num_beams=options.beams,
                 pad_token_id=pad,

@@ -76,7 +76,7 @@ def test_generate_gives_the_argmax_of_the_trained_logits(toy):
         condition = generator._condition(request.task, [request])
         start = prompt(canvas, tokenizer.mask_token_id, tokenizer.pad_token_id)
         text, ends = list(start), max(1, len(canvas.gaps))
-        most = len(canvas.tokens)
+        most = generator.writer._most([canvas], len(start))
         with torch.no_grad():
             while len(text) < len(start) + most and text[len(start) :].count(tokenizer.pad_token_id) < ends:
                 logits = toy.decoder(torch.tensor([text]), condition)[0, -1]
