@@ -22,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+bench = typer.Typer(help="Compare ways to write under equal conditions.", no_args_is_help=True)
 
 
 Conf = Annotated[Path, typer.Argument(help="A configuration; the project's own are in conf/.")]
@@ -202,7 +203,26 @@ def sweep(conf: Conf, overrides: Overrides = None, dry_run: DryRun = False, verb
     show_sweep(result, options.base_config().workspace)
 
 
+@bench.command("decoder")
+def bench_decoder(conf: Conf, overrides: Overrides = None, dry_run: DryRun = False, verbose: Verbose = False) -> None:
+    """Compare the diffusion decoder with its autoregressive twins, in quality and speed; the same command goes on."""
+    from multimodal.bench.options import read_bench
+
+    options = read_bench(conf, overrides or [])
+    if dry_run:
+        _load(options.base, options.base_overrides())
+        from flows.bench import show_bench_intentions
+
+        show_bench_intentions(options)
+        return
+    with _prefect(options.base, options.base_overrides()):
+        from flows.bench import compare_decoders, show_comparison
+
+        show_comparison(compare_decoders(conf, overrides or []))
+
+
 app.add_typer(models, name="models")
+app.add_typer(bench, name="bench")
 app.command("rollback")(roll_back)
 
 

@@ -19,6 +19,12 @@ def new_figure(height: float, x_label: str) -> tuple[Figure, Axes]:
     """An empty figure of `height` inches with one pair of axes."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots()
+    style_axes(axes, x_label)
+    return figure, axes
+
+
+def style_axes(axes: Axes, x_label: str) -> None:
+    """What all axes share: a thin grid, no box, everything in the ink of the page."""
     axes.set_xlabel(x_label, color=INK)
     axes.tick_params(colors=INK, labelsize=9)
     axes.set_axisbelow(True)
@@ -26,7 +32,6 @@ def new_figure(height: float, x_label: str) -> tuple[Figure, Axes]:
     axes.spines[["top", "right"]].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(INK)
-    return figure, axes
 
 
 def add_legend(axes: Axes) -> None:

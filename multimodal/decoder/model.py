@@ -72,7 +72,7 @@ class CrossAttentionDecoder(nn.Module):
             if config.continuous and config.continuous.objective == "mse"
             else None
         )
-        self.apply(_initialise)
+        self.apply(initialise)
         if self.pointer is not None:
             self.pointer.initialise()
         if self.reader is not None:
@@ -154,7 +154,8 @@ class CrossAttentionDecoder(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
+    """Fresh weights of one layer: embeddings of 0.02, products that keep the variance."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Embedding) else module.weight.shape[1] ** -0.5)
     if isinstance(module, nn.Linear) and module.bias is not None:

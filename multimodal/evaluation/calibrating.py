@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,12 +25,15 @@ def fit_calibration(items: Sequence[Item], generations: Sequence[Generation | No
 
     Args:
         items: of one task, of the val split.
-        generations: what the model wrote for each, with its raw confidences; None where it refused.
+        generations: what the model wrote for each, with its raw confidences; None where it refused. Those without a
+            score (NaN) are left out.
 
     Returns:
         The identity where fewer than `FEWEST` texts were written.
     """
-    pairs = [(item, found) for item, found in zip(items, generations, strict=True) if found]
+    pairs = [
+        (item, found) for item, found in zip(items, generations, strict=True) if found and math.isfinite(found.score)
+    ]
     if len(pairs) < FEWEST:
         return Calibration()
     outcomes = [judge(*pair) for pair in pairs]

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import safetensors.torch
@@ -42,6 +43,8 @@ class TextGenerator:
         calibrations: task -> what its probabilities are worth; tasks not named say what the softmax says.
     """
 
+    decoder_class: ClassVar[type[CrossAttentionDecoder]] = CrossAttentionDecoder
+
     def __init__(
         self,
         decoder: CrossAttentionDecoder,
@@ -66,7 +69,7 @@ class TextGenerator:
         if missing:
             raise CheckpointError(f"{checkpoint} lacks {', '.join(missing)}; it is no finished checkpoint: train again")
         config = json.loads((checkpoint / CONFIG).read_text())
-        decoder = CrossAttentionDecoder(DecoderConfig.from_dict(config["decoder"]))
+        decoder = cls.decoder_class(DecoderConfig.from_dict(config["decoder"]))
         decoder.load_state_dict(safetensors.torch.load_file(checkpoint / WEIGHTS))
         tokenizer = TextTokenizer.load(checkpoint / TOKENIZER)
         return cls(decoder.to(device).eval(), tokenizer, config["canvas"], read_calibrations(config))

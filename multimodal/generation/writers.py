@@ -158,9 +158,8 @@ class AutoregressiveWriter(Writer):
         device = condition.bias.device
         tokenizer = self.tokenizer
         prompts = torch.tensor([self._prompt(canvas) for canvas in canvases], device=device)
-        room = self.decoder.config.max_tokens - prompts.shape[1]
         ends = [max(1, len(canvas.gaps)) for canvas in canvases]
-        most = min(room, max(len(canvas.tokens) for canvas in canvases))
+        most = self._most(canvases, prompts.shape[1])
         sampler = AutoregressiveSampler(
             tokenizer.mask_token_id, tokenizer.pad_token_id, most, options.temperature, options.beams
         )
@@ -182,10 +181,17 @@ class AutoregressiveWriter(Writer):
     def _prompt(self, canvas: Canvas) -> list[int]:
         return autoregressive.prompt(canvas, self.tokenizer.mask_token_id, self.tokenizer.pad_token_id)
 
+    def _most(self, canvases: Sequence[Canvas], start: int) -> int:
+        """Most tokens of an answer. Canvases with gaps may differ in length; no text may depend on the others."""
+        room = self.decoder.config.max_tokens - start
+        return room if canvases[0].gaps else min(room, len(canvases[0].tokens))
+
     def _output(self, canvases: Sequence[Canvas], texts: Sequence[Written]) -> SamplerOutput:
         pad = self.tokenizer.pad_token_id
         rows = [autoregressive.filled(canvas, text, pad) for canvas, text in zip(canvases, texts, strict=True)]
-        tokens, confidence = (torch.tensor(part) for part in zip(*rows, strict=True))
+        longest = max(len(tokens) for tokens, _ in rows)
+        tokens = torch.tensor([ids + [pad] * (longest - len(ids)) for ids, _ in rows])
+        confidence = torch.tensor([sureness + [1.0] * (longest - len(sureness)) for _, sureness in rows])
         return SamplerOutput(tokens, confidence, torch.tensor([text.nfe for text in texts]), ())
 
 

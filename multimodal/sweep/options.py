@@ -110,7 +110,7 @@ class SweepOptions(Options):
     def base_overrides(self) -> list[str]:
         """What is overruled in the base for all trials, as `key.sub=value`."""
         place = {} if self.workspace is None else {"workspace": str(self.workspace)}
-        return [override(key, value) for key, value in _leaves({**self.fixed, **place})]
+        return [override(key, value) for key, value in leaves({**self.fixed, **place})]
 
     def base_config(self) -> PipelineConfig:
         """The configuration that is varied."""
@@ -152,9 +152,10 @@ def value_of(config: PipelineConfig, key: str) -> Value:
     return value if isinstance(value, bool | int | float | str) else None
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of every leaf of nested mappings."""
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

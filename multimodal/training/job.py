@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from multimodal.dataset import Dataset
-from multimodal.decoder import ContinuousConfig, CrossAttentionDecoder, DecoderConfig
+from multimodal.decoder import ContinuousConfig, DecoderConfig
 from multimodal.diffusion.processes import PROCESSES
 from multimodal.errors import ConfigError
 from multimodal.evaluation import SampledScorer
@@ -103,6 +103,7 @@ def train(
     workspace: Path,
     log: Log = lambda step, metrics: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    generator: type[TextGenerator] = TextGenerator,
 ) -> TrainResult:
     """Train a decoder, or go on where an interrupted training of the same job stopped.
 
@@ -113,6 +114,7 @@ def train(
         workspace: receives `checkpoints/<fingerprint>/`.
         log: receives (step, metrics) as they happen.
         progress: receives (steps done, steps in all).
+        generator: whose decoder is trained, and what writes with it when it is scored.
 
     Raises:
         ConfigError: no task of the job has samples in the train split, or a task's latents are missing.
@@ -122,6 +124,37 @@ def train(
     run = workspace / "checkpoints" / fingerprint(parts)
     if (index := read_index(run)) is not None:
         return _result(run, index)
+    trainer, too_long = build_trainer(job, dataset, latents, run, log, progress, generator)
+    done = trainer.train()
+    if job.train.calibration_samples:
+        tasks = tuple(trainer.batches)
+        chosen = SampledScorer.choose(dataset, latents, job.sampler, Split.VAL, job.train.calibration_samples, tasks)
+        calibrate_checkpoint(step_folder(run, done.best_step), chosen, generator)
+    result = {
+        "checkpoint": step_folder(run, done.best_step).name,
+        "steps": done.step,
+        "val_score": done.best_score,
+        "minutes": done.seconds / 60,
+        "num_parameters": trainer.decoder.num_parameters,
+        "too_long": {str(task): count for task, count in too_long.items() if count},
+    }
+    write_json(run / INDEX, {"parts": parts, "result": result})
+    return _result(run, {"result": result})
+
+
+def build_trainer(
+    job: TrainJob,
+    dataset: Dataset,
+    latents: Mapping[Modality, LatentsInfo],
+    run: Path,
+    log: Log,
+    progress: Callable[[int, int], None],
+    generator: type[TextGenerator] = TextGenerator,
+) -> tuple[Trainer, dict[Task, int]]:
+    """The trainer of a job, and how many texts of each task are too long for it; `run` receives its checkpoints.
+
+    Arguments and errors as of `train`.
+    """
     stores = {modality: LatentStore(info.path) for modality, info in latents.items()}
     samples = _train_samples(job, dataset, stores)
     tokenizer = TextTokenizer.train(
@@ -131,7 +164,7 @@ def train(
     kept, too_long, longest = fitting(samples, tokenizer, job.tokenizer.max_tokens)
     canvas = {str(task): min(longest[task] + 2, job.tokenizer.max_tokens) for task in kept}
     torch.manual_seed(job.seed)
-    decoder = CrossAttentionDecoder(_decoder_config(job, kept, tokenizer, stores))
+    decoder = generator.decoder_class(_decoder_config(job, kept, tokenizer, stores))
     if job.train.init_from:
         decoder.load_state_dict(TextGenerator.load(job.train.init_from).decoder.state_dict())
     batches = {
@@ -143,23 +176,9 @@ def train(
     }  # fmt: skip
     bound = ValBound.choose(dataset, stores, tokenizer, decoder.config, canvas, job.train.eval_samples)
     score = _val_score(job, dataset, latents, bound)
-    trainer = Trainer(decoder, tokenizer, canvas, batches, job.train, job.seed, run, score, log, progress)
-    done = trainer.train()
-    if job.train.calibration_samples:
-        calibrate_checkpoint(
-            step_folder(run, done.best_step),
-            SampledScorer.choose(dataset, latents, job.sampler, Split.VAL, job.train.calibration_samples, tuple(kept)),
-        )
-    result = {
-        "checkpoint": step_folder(run, done.best_step).name,
-        "steps": done.step,
-        "val_score": done.best_score,
-        "minutes": done.seconds / 60,
-        "num_parameters": decoder.num_parameters,
-        "too_long": {str(task): count for task, count in too_long.items() if count},
-    }
-    write_json(run / INDEX, {"parts": parts, "result": result})
-    return _result(run, {"result": result})
+    return Trainer(
+        decoder, tokenizer, canvas, batches, job.train, job.seed, run, score, log, progress, generator
+    ), too_long  # fmt: skip
 
 
 def _result(run: Path, index: Mapping[str, Any]) -> TrainResult:

@@ -55,6 +55,7 @@ class Trainer:
         score: sampled val metrics.
         log: receives losses and scores as they happen.
         progress: receives (steps done, steps in all).
+        generator: what writes with the decoder when it is scored.
     """
 
     def __init__(
@@ -69,10 +70,11 @@ class Trainer:
         score: Score,
         log: Log,
         progress: Callable[[int, int], None],
+        generator: type[TextGenerator] = TextGenerator,
     ) -> None:
         self.options, self.seed, self.run = options, seed, run
         self.tokenizer, self.canvas, self.batches = tokenizer, canvas, batches
-        self.score, self.log, self.report = score, log, progress
+        self.score, self.log, self.report, self.generator = score, log, progress, generator
         AcceleratorState._reset_state()  # else a second training of one process keeps the first one's precision
         self.accelerator = Accelerator(mixed_precision=mixed_precision(options.mixed_precision))
         self.decoder = decoder.to(self.accelerator.device)
@@ -152,7 +154,7 @@ class Trainer:
 
     def _validate(self) -> None:
         with self._averaged_weights():
-            scores = dict(self.score(TextGenerator(self.decoder, self.tokenizer, self.canvas)))
+            scores = dict(self.score(self.generator(self.decoder, self.tokenizer, self.canvas)))
         best = self.at.best_score
         if best is None or scores["val/score"] > best:
             self.at = replace(self.at, best_score=scores["val/score"], best_step=self.at.step, scores_since_best=0)

@@ -93,6 +93,7 @@ def test_pictures_are_there():
 
 def test_every_configuration_loads_and_introduces_itself():
     """Each file of conf/ is valid, and its first lines say hardware, minutes and the command."""
+    from multimodal.bench.options import read_bench
     from multimodal.config import load_config, load_options
     from multimodal.encoders.options import SampleEncodersOptions
     from multimodal.sweep.options import read_sweep
@@ -101,6 +102,7 @@ def test_every_configuration_loads_and_introduces_itself():
         "ingest": ("run", load_config),
         "space": ("sweep", read_sweep),
         "output": ("pretrain", lambda path: load_options(SampleEncodersOptions, path)),
+        "catalogue": ("bench decoder", read_bench),
     }
     for path in sorted((ROOT / "conf").glob("*.yaml")):
         values = yaml.safe_load(path.read_text())
@@ -116,7 +118,8 @@ def test_every_option_is_documented():
     from flows.cli import app
 
     commands = dict(typer.main.get_command(app).commands)
-    commands |= {f"models {name}": found for name, found in commands.pop("models").commands.items()}
+    for group in ("models", "bench"):
+        commands |= {f"{group} {name}": found for name, found in commands.pop(group).commands.items()}
     assert {"run", "predict", "doctor", "schedule", "pretrain"} <= set(commands)
     for name, found in commands.items():
         undocumented = [parameter.name for parameter in found.params if not getattr(parameter, "help", None)]

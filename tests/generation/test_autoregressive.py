@@ -184,6 +184,16 @@ def test_a_text_does_not_depend_on_its_batch(generator: TextGenerator, options: 
     assert all(text.startswith("a small") for text in together[4:])
 
 
+def test_canvases_of_two_lengths_are_written_together(generator: TextGenerator) -> None:
+    """Prompts of one length may come from canvases of different length: the same texts as alone."""
+    requests = [Request(f"t{i}", Task.INFILL, text=f"{'a small ' * i}___ on") for i in range(1, 6)]
+    starts = [generator._start(request) for request in requests]
+    assert len({len(start.tokens) for start in starts}) == 2
+    assert len({generator.writer.length(start) for start in starts}) == 1
+    together = [generation.tokens for generation in generator.generate(requests, SamplerOptions())]
+    assert [generator.generate([request], SamplerOptions())[0].tokens for request in requests] == together
+
+
 def test_guidance_is_refused(generator: TextGenerator) -> None:
     """It is not built, and not silently ignored."""
     request = Request("r", Task.CAPTION, np.zeros((2, 6), np.float32))
