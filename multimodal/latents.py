@@ -222,7 +222,7 @@ class _Shard:
             states.values.to_numpy(zero_copy_only=True).reshape(-1, hidden_size),
             (states.offsets.to_numpy() // hidden_size).tolist(),
             pooled.values.to_numpy(zero_copy_only=True).reshape(len(batch), -1),
-            batch.column("reading").to_pylist(),
+            batch.column("reading").to_pylist() if "reading" in batch.schema.names else [""] * len(batch),
         )
 
 
