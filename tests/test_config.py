@@ -59,6 +59,7 @@ def test_overrides_win_over_the_file(conf):
         ("name.sub=3", "'name' holds no keys of its own"),
         ("train.steps=[", "the value is not YAML"),
         ("name=Not A Name", "name: "),
+        ("sampler.kind=revision", "'revision' does not go with the process 'absorbing'; auto, confidence"),
     ],
 )
 def test_a_wrong_override_is_refused(conf, override, message):

@@ -167,6 +167,8 @@ def test_condition_is_computed_once(decoder: CrossAttentionDecoder) -> None:
 def test_config_survives_json() -> None:
     """What a checkpoint stores gives back the same config."""
     assert DecoderConfig.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG
+    old = {name: value for name, value in CONFIG.to_dict().items() if not name.startswith("process")}
+    assert DecoderConfig.from_dict(old) == CONFIG  # stored before there were processes to choose from
 
 
 def test_heads_must_divide_the_width() -> None:

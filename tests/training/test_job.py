@@ -14,7 +14,7 @@ from multimodal.ingest.options import IngestOptions
 from multimodal.latents import LatentsInfo, LatentWriter
 from multimodal.sample import Modality, Task
 from multimodal.training.job import TrainJob, train
-from multimodal.training.options import DecoderOptions, SamplerOptions, TokenizerOptions, TrainOptions
+from multimodal.training.options import DecoderOptions, HybridOptions, SamplerOptions, TokenizerOptions, TrainOptions
 
 JOB = TrainJob(
     TokenizerOptions(vocab_size=300, max_tokens=24),
@@ -86,8 +86,22 @@ def test_history_tells_losses_and_scores(
     """The log receives what history.jsonl keeps: losses by task, the sampled score and the conditioning gap."""
     logged: dict[str, float] = {}
     result = train(JOB, dataset, latents, tmp_path, log=lambda step, metrics: logged.update(metrics))
-    assert {"train/loss", "train/loss/denoise", "val/score", "val/conditioning_gap"} <= logged.keys()
+    assert {"train/loss", "train/loss/denoise", "val/score", "val/conditioning_gap", "val/bound"} <= logged.keys()
+    assert 0 < logged["val/bound"] < 20
     assert result.history.read_text().count("val/score") == 2
+
+
+def test_the_process_is_stored_with_the_decoder(
+    dataset: Dataset, latents: dict[Modality, LatentsInfo], tmp_path: Path
+) -> None:
+    """With its options, so that texts are written by the sampler that goes with it; the bound is reported too."""
+    options = JOB.train.model_copy(update={"process": "hybrid", "hybrid": HybridOptions(replaced=0.2)})
+    logged: dict[str, float] = {}
+    job = replace(JOB, train=options)
+    result = train(job, dataset, latents, tmp_path, log=lambda step, metrics: logged.update(metrics))
+    config = TextGenerator.load(result.checkpoint).decoder.config
+    assert config.process == "hybrid" and config.process_options["replaced"] == 0.2
+    assert logged["val/bound"] > 0
 
 
 def test_a_missing_encoder_is_named(dataset: Dataset, tmp_path: Path) -> None:

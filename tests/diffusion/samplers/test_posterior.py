@@ -59,7 +59,8 @@ def test_with_masks_it_is_the_ancestral_sampler() -> None:
 
 @every_process
 def test_the_last_step_is_greedy_and_all_are_taken(process: Process) -> None:
-    """Every row makes `num_steps` calls; the text is the likeliest, with the probability that the others give it."""
+    """Every row makes `num_steps` calls; the text is the likeliest given what stands; its confidence is what the other
+    positions say of it."""
     logits = torch.randn(ROWS, LENGTH, VOCAB, generator=torch.Generator().manual_seed(1))
     sampler = PosteriorSampler(MASK, 3, 1.0, process=process)
     canvas = torch.full((ROWS, LENGTH), MASK)
