@@ -46,6 +46,5 @@ class ContinuousObjective(nn.Module):
             with torch.no_grad():
                 first = self.decoder(NoisyText(noisy.vectors, None, noisy.noise), condition)
                 estimate = self.diffusion.read(first).estimate
-            torch.clear_autocast_cache()  # weights that were cast without gradient would be used again, and not learn
         output = self.decoder(NoisyText(noisy.vectors, estimate, noisy.noise), condition, noisy.learnt)
         return self.diffusion.loss(output, x_0[noisy.learnt], weights[noisy.learnt])

@@ -70,7 +70,7 @@ class ContinuousOptions(Options):
         embedding_size: gaussian: width of the embeddings that noise is added to.
         sde: gaussian: `vp`, variance-preserving (DDPM), or `ve`, variance-exploding (NCSN).
         objective: gaussian: `cross_entropy` of the tokens (CDCD), or `mse` of their embeddings, which are rounded to
-            tokens (Diffusion-LM).
+            tokens (Diffusion-LM) and cannot be copied out of a draft.
         block_size: simplex: positions that are written at once (SSD-LM).
         simplex_scale: simplex: a token is this at its own place and minus this at all others.
         self_conditioning: share of steps in which the decoder is given an estimate of the text.
@@ -169,7 +169,8 @@ class SamplerOptions(Options):
             it needs a temperature. Their calls all count.
         beams: hypotheses of an autoregressive decoder's beam search; it takes this, temperature, candidates and seed.
         predictor: of a decoder trained by `gaussian`: `flow` follows the probability-flow ODE, `ancestral` and `euler`
-            the reversed SDE. Both continuous processes take num_steps, temperature, guidance_scale, candidates, seed.
+            the reversed SDE. Both continuous processes take num_steps (simplex shares them out among its blocks),
+            temperature, guidance_scale, candidates and seed.
         corrector: gaussian: `langevin` or `mala`, its Metropolis-adjusted form, after each step of the predictor. Its
             calls, one or three a step, come on top of `num_steps`.
         corrector_steps: gaussian: steps of the corrector at each time.

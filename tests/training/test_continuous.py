@@ -81,7 +81,7 @@ def test_resume_after_a_kill_is_bit_identical(make_toy: Callable[..., Toy], tmp_
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_weight_learns_from_a_step_with_self_conditioning(make_toy: Callable[..., Toy], kind: str) -> None:
-    """In bf16 too, where the first call, which has no gradient, must not leave its cast weights to the second."""
+    """In bf16 too, where weights that the first call cast without gradient must not be used again by the second."""
     toy = toy_of(make_toy, kind)
     options = KINDS[kind].model_copy(
         update={"continuous": KINDS[kind].continuous.model_copy(update={"self_conditioning": 1.0})}

@@ -141,7 +141,8 @@ class _Course:
         self._estimate: Tensor | None = None
 
     def score(self, x: Tensor, t: Tensor) -> Tensor:
-        """Score of x at time t, [rows, length, size].
+        """Score of x at time t, [rows, length, size]; 0 where text is given, so that nothing there is weighed by a
+        Metropolis rule.
 
         Calls at one time all see the estimate of the time before, so that a Metropolis rule compares scores of one
         and the same density.
@@ -155,4 +156,4 @@ class _Course:
         if self.how.keep_trajectory:
             self.trajectory.append(torch.where(self.open_positions, likeliest, self.canvas).cpu())
         x_0 = self.diffusion.table[likeliest] if self.how.nearest else self.last.estimate
-        return self.diffusion.sde.score(x, x_0, t)
+        return torch.where(self.open_positions[..., None], self.diffusion.sde.score(x, x_0, t), 0.0)

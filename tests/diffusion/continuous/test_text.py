@@ -8,14 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from multimodal.diffusion.continuous.correctors import Langevin, MetropolisLangevin
+from multimodal.diffusion.continuous.correctors import Langevin, MetropolisLangevin, Score
 from multimodal.diffusion.continuous.embeddings import (
     TEXT_SDES,
     CategoricalEmbeddings,
     EmbeddingDiffusion,
     RegressedEmbeddings,
 )
+from multimodal.diffusion.continuous.metropolis import Moved
 from multimodal.diffusion.continuous.predictors import PREDICTORS, Ancestral, ProbabilityFlow
+from multimodal.diffusion.continuous.randomness import Randomness
+from multimodal.diffusion.continuous.sde import SDE
 from multimodal.diffusion.continuous.simplex import SimplexDiffusion
 from multimodal.diffusion.continuous.text import TextDiffusion, TextSampling, VectorDenoiser
 from multimodal.selfcheck.toys import randomness
@@ -88,6 +91,22 @@ def test_an_oracle_writes_its_text(predictor: str, corrector: Langevin | Metropo
         assert (output.confidence[canvas != MASK] == 1).all() and (output.confidence > 0.5).all()
         calls = {None: 0, Langevin: 1, MetropolisLangevin: 3}[corrector and type(corrector)]  # type: ignore[index]
         assert output.nfe.tolist() == [6 + 2 * 5 * calls] * 2
+
+
+def test_given_text_is_not_weighed() -> None:
+    """What a corrector does is decided by the open positions alone: elsewhere the score is 0."""
+    canvas, scores = TEXT.clone(), []
+    canvas[:, 2:4] = MASK
+
+    class Spy(Langevin):
+        def step(self, sde: SDE, score: Score, x: Tensor, t: Tensor, randomness: Randomness) -> Moved:
+            scores.append(score(x, t))
+            return Moved(x, torch.ones(len(x), dtype=torch.bool))
+
+    gaussian().sample(ignorant, canvas, generators(), replace(PLAIN, num_steps=3, corrector=Spy()))
+    assert len(scores) == 2
+    for score in scores:
+        assert torch.equal(score.abs().sum(-1) > 0, canvas == MASK)
 
 
 def test_clamping_steers_by_the_nearest_embedding() -> None:
