@@ -26,7 +26,7 @@ class Difference:
 
     Args:
         gain: in the metric's unit, positive where the first is better, whatever the metric's direction.
-        interval: 95 % paired bootstrap interval of the gain, over samples.
+        interval: paired bootstrap interval of the gain, over samples.
     """
 
     gain: float
@@ -68,11 +68,17 @@ class PointScore:
     samples: int
     each: FloatArray
 
-    def against(self, other: PointScore, resamples: int) -> Difference:
-        """The paired difference to the same metric of another point, on the same samples."""
+    def against(self, other: PointScore, resamples: int, comparisons: int = 1) -> Difference:
+        """The paired difference to the same metric of another point, on the same samples.
+
+        Args:
+            comparisons: that are judged together: their intervals hold all true gains at once in 95 % of cases
+                (Bonferroni's correction).
+        """
         sign = 1.0 if self.higher_is_better else -1.0
         own, others = (sign * self.each).tolist(), (sign * other.each).tolist()
-        test = paired_bootstrap(own, others, resamples=resamples)
+        confidence = 1 - 0.05 / comparisons
+        test = paired_bootstrap(own, others, resamples=resamples, confidence=confidence)
         assert test.interval is not None
         return Difference(test.gain, test.interval)
 

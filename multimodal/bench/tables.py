@@ -50,7 +50,8 @@ def all_tables(comparison: Comparison, trained: Sequence[Trained], verdicts: Seq
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """Each goal."""
     rows = tuple((verdict.goal, verdict.word, verdict.measured) for verdict in verdicts)
-    return Table("Goals.", "", ("goal", "", "measured"), rows)
+    note = "Rivals and rises in steps are judged with intervals corrected for their number (Bonferroni)."
+    return Table("Goals.", note, ("goal", "", "measured"), rows)
 
 
 def quality_table(comparison: Comparison) -> Table:

@@ -57,8 +57,12 @@ class Comparison:
         return {score.task: score for score in found if score.is_main}
 
     def difference(self, first: PointScore, second: PointScore) -> Difference:
-        """See `PointScore.against`."""
+        """How much better the first is, with its 95 % interval."""
         return first.against(second, self.options.resamples)
+
+    def differences(self, pairs: Sequence[tuple[PointScore, PointScore]]) -> list[Difference]:
+        """The same of many pairs that are judged together: their intervals are corrected for their number."""
+        return [first.against(second, self.options.resamples, len(pairs)) for first, second in pairs]
 
     def speed_up(self, over: str, batch_size: int) -> dict[Task, float]:
         """How many times faster the subject writes each task at its default than another contender at its own."""
@@ -128,17 +132,19 @@ def _faster(comparison: Comparison, over: str, batch_size: int, factor: float) -
 def _beats_rival(comparison: Comparison, name: str, curve: Curve) -> Verdict:
     """At each of the rival's points the subject's own point with the most calls that are no more than the rival's."""
     goal = f"{comparison.options.subject} better than {curve.source} ({name}) at the same calls"
-    gains = list(_gains_over_rival(comparison, name))
-    if not gains:
+    pairs = list(_at_the_same_calls(comparison, name))
+    if not pairs:
         return Verdict(goal, None, "no point of its own curve takes as few calls")
-    counts = Counter(gain.verdict for _, gain in gains)
+    gains = comparison.differences(pairs)
+    counts = Counter(gain.verdict for gain in gains)
     told = ", ".join(f"{counts[word]} {word}" for word in ("better", "equal", "worse"))
-    worst, gain = min(gains, key=lambda pair: pair[1].interval[1])
-    figures = f"of {len(gains)} tasks and numbers of calls: {told}; lowest: {worst} {shown_gain(gain)}"
-    return Verdict(goal, counts["worse"] == 0 and counts["better"] > 0, figures)
+    (own, rival), lowest = min(zip(pairs, gains, strict=True), key=lambda pair: pair[1].interval[1])
+    which = f"{own.task}, {own.nfe:.2f} calls for {rival.nfe:.2f}: {shown_gain(lowest)}"
+    met = counts["worse"] == 0 and counts["better"] > 0
+    return Verdict(goal, met, f"of {len(gains)} tasks and numbers of calls {told}; the lowest is {which}")
 
 
-def _gains_over_rival(comparison: Comparison, rival: str) -> Iterator[tuple[str, Difference]]:
+def _at_the_same_calls(comparison: Comparison, rival: str) -> Iterator[tuple[PointScore, PointScore]]:
     if comparison.own_curve is None:
         return
     subject = comparison.options.subject
@@ -147,25 +153,24 @@ def _gains_over_rival(comparison: Comparison, rival: str) -> Iterator[tuple[str,
         for task, theirs in comparison.main(subject, point).items():
             fitting = [scores[task] for scores in own if task in scores and scores[task].nfe <= theirs.nfe + SAME_CALLS]
             if fitting:
-                best = max(fitting, key=lambda score: score.nfe)
-                yield f"{task}, {best.nfe:.2f} calls for {theirs.nfe:.2f},", comparison.difference(best, theirs)
+                yield max(fitting, key=lambda score: score.nfe), theirs
 
 
 def _more_steps_never_worse(comparison: Comparison) -> Verdict:
-    goal = f"more steps of {comparison.options.subject} never worse"
-    curve = comparison.own_curve
-    if curve is None or comparison.options.catalogue[comparison.options.subject].curves[curve].vary != "num_steps":
+    subject, curve = comparison.options.subject, comparison.own_curve
+    goal = f"more steps of {subject} never worse"
+    if curve is None or comparison.options.catalogue[subject].curves[curve].vary != "num_steps":
         return Verdict(goal, None, "its first own curve does not vary num_steps")
-    points = [comparison.main(comparison.options.subject, point) for point in comparison.curve_points(curve)]
-    gains = [
-        (f"{task}, {more[task].point} over {fewer[task].point},", comparison.difference(more[task], fewer[task]))
-        for fewer, more in pairwise(points)
-        for task in fewer
+    points = [comparison.main(subject, point) for point in comparison.curve_points(curve)]
+    pairs = [(more[task], fewer[task]) for fewer, more in pairwise(points) for task in fewer]
+    if not pairs:
+        return _missing(goal, subject)
+    worse = [
+        f"{more.task}, {more.point} over {fewer.point}: {shown_gain(gain)}"
+        for (more, fewer), gain in zip(pairs, comparison.differences(pairs), strict=True)
+        if gain.verdict == "worse"
     ]
-    if not gains:
-        return _missing(goal, comparison.options.subject)
-    worse = [f"{what} {shown_gain(gain)}" for what, gain in gains if gain.verdict == "worse"]
-    return Verdict(goal, not worse, "; ".join(worse) or f"{len(gains)} rises in steps, none of them worse")
+    return Verdict(goal, not worse, "; ".join(worse) or f"{len(pairs)} rises in steps, none of them worse")
 
 
 def _alone_equals_batch(comparison: Comparison) -> Verdict:
