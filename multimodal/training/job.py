@@ -17,6 +17,7 @@ from multimodal.evaluation import SampledScorer
 from multimodal.fingerprint import INDEX, code_version, fingerprint, read_index, write_json
 from multimodal.generation import TextGenerator
 from multimodal.generation.autoregressive import room
+from multimodal.generation.writers import build_writer
 from multimodal.latents import LatentsInfo, LatentStore
 from multimodal.sample import Modality, Sample, Split, Task
 from multimodal.tokenizer import TextTokenizer
@@ -113,7 +114,8 @@ def train(
         progress: receives (steps done, steps in all).
 
     Raises:
-        ConfigError: no task of the job has samples in the train split, or a task's latents are missing.
+        ConfigError: no task of the job has samples in the train split, a task's latents are missing, or the sampler
+            does not go with the process.
     """
     encoders = {str(modality): info.encoder_fingerprint for modality, info in latents.items()}
     parts = plan_train(job, dataset.info.fingerprint, encoders)
@@ -130,6 +132,7 @@ def train(
     canvas = {str(task): min(longest[task] + 2, job.tokenizer.max_tokens) for task in kept}
     torch.manual_seed(job.seed)
     decoder = CrossAttentionDecoder(_decoder_config(job, kept, tokenizer, stores))
+    build_writer(decoder, tokenizer).check(job.sampler)
     if job.train.init_from:
         decoder.load_state_dict(TextGenerator.load(job.train.init_from).decoder.state_dict())
     batches = {

@@ -96,7 +96,7 @@ def test_no_process_looks_at_the_batch(generator: TextGenerator, process: str, t
 
 
 def test_a_sampler_of_another_process_is_refused(generator: TextGenerator) -> None:
-    """Before anything is written, with the names that would do; no error of a single request, which evaluation skips."""
+    """Before anything is written, with the names that would do; it is no fault of a request, which evaluation skips."""
     with pytest.raises(ConfigError, match=r"sampler.kind: .*'safe' .* 'uniform'; auto, renoising, posterior do"):
         undoes(generator, "uniform").generate(captions(1), SamplerOptions(kind="safe"))
     with pytest.raises(ConfigError, match="'revision' does not go with the process 'absorbing'"):
