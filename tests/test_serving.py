@@ -23,7 +23,7 @@ from tests.small_model import copy_workspace, picture, sound
 
 pytest_plugins = ("tests.mlflow_fixtures",)
 
-COLUMNS = ["text", "confidence", "tokens", "token_confidences", "filled", "nfe", "error"]
+COLUMNS = ["text", "confidence", "abstain", "tokens", "token_confidences", "filled", "nfe", "error"]
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,10 @@ def test_the_logged_model_has_signature_example_and_pinned_requirements(register
     """Signature with parameters, an input example that the model answers, pinned versions, and no pickle."""
     workspace, _ = registered
     columns = {column.name: column.required for column in model.metadata.get_input_schema()}
-    assert columns == {"task": True, **dict.fromkeys(("path", "bytes", "base64", "text", "style"), False)}
+    assert columns == {
+        "task": True,
+        **dict.fromkeys(("path", "bytes", "base64", "text", "style", "constraints"), False),
+    }
     params = {param.name: param.default for param in model.metadata.get_params_schema()}
     assert params == small_package.sampler.model_dump()
     assert list(model.metadata.get_output_schema().input_names()) == COLUMNS

@@ -61,7 +61,7 @@ class CrossAttentionDecoder(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.position = nn.Embedding(config.max_tokens, config.hidden_size)
         self.condition_embedder = ConditionEmbedder(config)
-        self.alignment = Alignment(config.num_heads)
+        self.alignment = Alignment(config.num_heads) if config.rates or config.drafts else None
         self.blocks = nn.ModuleList(DecoderBlock(config, layer) for layer in range(config.num_layers))
         self.norm = Norm(config.hidden_size)
         self.draft_encoder = DraftEncoder(config) if config.drafts else None
@@ -124,7 +124,7 @@ class CrossAttentionDecoder(nn.Module):
         x = self._embed(tokens)  # [batch, length, hidden]
         x = x + self.position.weight[start : start + x.shape[1]]
         bias = condition.bias
-        if condition.places is not None:
+        if self.alignment is not None and condition.places is not None:
             bias = bias + self.alignment(x.shape[1], condition.places, start)  # [batch, heads, length, latents]
         for block, keys, values in zip(self.blocks, condition.keys, condition.values, strict=True):
             x = block(x, keys, values, bias, past)

@@ -85,8 +85,9 @@ class TextGenerator:
         """Write a text for each request, in their order.
 
         Raises:
-            RequestError: a task or style is unknown, latents have the wrong width, an infill text has no gap or is
-                too long, or the sampler does not go with the decoder.
+            RequestError: a task or style is unknown, latents have the wrong width, or an infill text has no gap
+                or is too long.
+            ConfigError: the sampler does not go with the process that the decoder was trained by.
         """
         self.check(requests)
         for task in {request.task for request in requests}:

@@ -13,7 +13,7 @@ from multimodal.decoder import Condition, CrossAttentionDecoder, NoisyText, Text
 from multimodal.diffusion import sampler_for
 from multimodal.diffusion.processes import build_process
 from multimodal.diffusion.samplers import SAMPLERS, Sampler, SamplerOutput
-from multimodal.errors import RequestError
+from multimodal.errors import ConfigError, RequestError
 from multimodal.generation import autoregressive
 from multimodal.generation.autoregressive import AutoregressiveSampler, Written
 from multimodal.generation.continuous import build_text_diffusion, text_sampling
@@ -37,7 +37,8 @@ class Writer(ABC):
         """Refuse what the decoder cannot follow.
 
         Raises:
-            RequestError: the message names the option.
+            ConfigError: the sampler does not go with the decoder, whatever is asked for.
+            RequestError: an option is for other decoders.
         """
 
     @abstractmethod
@@ -79,7 +80,7 @@ class DiffusionWriter(Writer):
         try:
             self._kind(options)
         except ValueError as error:
-            raise RequestError(f"sampler.kind: {error}") from error
+            raise ConfigError(f"sampler.kind: {error}") from error
 
     def draws(self, options: SamplerOptions) -> bool:
         """By temperature, or by samplers that draw positions."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -75,7 +75,8 @@ class ValBound:
 
     def _exact(self, decoder: CrossAttentionDecoder, batches: TaskBatches) -> LossOutput:
         objective = NextTokenObjective(decoder, self.tokenizer.mask_token_id, self.tokenizer.pad_token_id)
-        loss: LossOutput = objective(batches.batch(0, len(batches.samples)), torch.Generator())
+        batch = replace(batches.batch(0, len(batches.samples)), lengths=None)  # likelihood alone, not what trains
+        loss: LossOutput = objective(batch, torch.Generator())
         return loss
 
     def _bound(self, decoder: CrossAttentionDecoder, batches: TaskBatches) -> LossOutput:

@@ -14,7 +14,7 @@ NEIGHBOURS = 8
 
 class EditStream:
     """Wrong tokens beside those that a process draws uniformly: confusable ones (nearest in the embedding), and the
-    decoder's own (ISCT of MDM-ASR, Yen et al. 2026; multi-turn forward of LLaDA2.1, Bie et al. 2026).
+    decoder's own (ISCT of MDM-ASR, 2026; multi-turn forward of LLaDA2.1, 2026).
 
     Args:
         decoder: whose embedding and whose own tokens are used; no gradient flows.

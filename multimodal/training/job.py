@@ -117,7 +117,8 @@ def train(
         generator: whose decoder is trained, and what writes with it when it is scored.
 
     Raises:
-        ConfigError: no task of the job has samples in the train split, or a task's latents are missing.
+        ConfigError: no task of the job has samples in the train split, a task's latents are missing, or the sampler
+            does not go with the process.
     """
     encoders = {str(modality): info.encoder_fingerprint for modality, info in latents.items()}
     parts = plan_train(job, dataset.info.fingerprint, encoders)
@@ -165,6 +166,9 @@ def build_trainer(
     canvas = {str(task): min(longest[task] + 2, job.tokenizer.max_tokens) for task in kept}
     torch.manual_seed(job.seed)
     decoder = generator.decoder_class(_decoder_config(job, kept, tokenizer, stores))
+    writer = generator(decoder, tokenizer, canvas).writer
+    for task in kept:
+        writer.check(job.sampler.of(task))
     if job.train.init_from:
         decoder.load_state_dict(TextGenerator.load(job.train.init_from).decoder.state_dict())
     batches = {

@@ -109,7 +109,7 @@ class NextTokenObjective(nn.Module):
 def with_lengths(loss: LossOutput, condition: Condition, batch: TaskBatch) -> LossOutput:
     """Add what the latents say of the text's length, relative to it (the quantity loss of Dong & Xu 2020), where they
     are the text itself: read aloud, or misspelt."""
-    if condition.lengths is None or batch.lengths is None:
+    if batch.lengths is None or condition.lengths is None:
         return loss
     wanted = batch.lengths.to(condition.lengths)
     error = ((condition.lengths - wanted).abs() / wanted.clamp(min=1)).mean()

@@ -21,9 +21,9 @@ from multimodal.training.options import SamplerOptions, TrainOptions
 @pytest.fixture
 def toy(make_toy):
     """The toy corpus with a small GPT-2."""
-    toy = make_toy(causal=True)
+    toy = make_toy("autoregressive")
     torch.manual_seed(1)
-    toy.decoder = GPT2Decoder(replace(toy.decoder.config, dropout=0.0, styles=("formal",), draft_layers=2))
+    toy.decoder = GPT2Decoder(replace(toy.decoder.config, dropout=0.0, styles=("formal",), drafts=("restyle",)))
     return toy
 
 

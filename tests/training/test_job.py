@@ -108,3 +108,12 @@ def test_a_missing_encoder_is_named(dataset: Dataset, tmp_path: Path) -> None:
     """Samples whose modality has no latents stop the job before any work."""
     with pytest.raises(ConfigError, match=r"add encode\.text"):
         train(JOB, dataset, {}, tmp_path)
+
+
+def test_a_sampler_of_another_process_stops_the_job(
+    dataset: Dataset, latents: dict[Modality, LatentsInfo], tmp_path: Path
+) -> None:
+    """Before any step, with the samplers that would do."""
+    job = replace(JOB, sampler=SamplerOptions(kind="revision"))
+    with pytest.raises(ConfigError, match="'revision' does not go with the process 'absorbing'"):
+        train(job, dataset, latents, tmp_path, progress=lambda done, total: pytest.fail("a step was done"))

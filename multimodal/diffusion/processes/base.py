@@ -136,7 +136,7 @@ class Process(ABC):
         return joint / joint.sum(-1, keepdim=True)
 
     def likelihood_bound(self, logits: Tensor, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """Continuous-time negative ELBO of each position, in nats, one draw of (t, x_t) (GIDD, equation 9): KL and
+        """Continuous-time negative ELBO of each position, in nats, one draw of (t, x_t) (GIDD): KL and
         Itakura-Saito divergence of q(x_t | x_0) from the same with the prediction for x_0, weighted by how fast
         tokens turn into what stands there. For the absorbing process this is MDLM's cross-entropy of masked tokens
         times -alpha' / (1 - alpha), for the uniform one UDLM's bound.

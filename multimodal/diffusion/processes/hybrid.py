@@ -10,10 +10,10 @@ from multimodal.diffusion.schedule import Schedule
 
 
 class HybridProcess(Process):
-    """Mask and replace (VQ-Diffusion, Gu et al. 2022) with the mixing of GIDD (von Rütte et al. 2025, equation 12,
+    """Mask and replace (VQ-Diffusion, Gu et al. 2022) with the mixing of GIDD (von Rütte et al. 2025,
     gamma = 1): visible tokens may be wrong, so the denoiser learns to correct them, and text can be revised.
 
-    The loss joins two streams (LLaDA2.1, Bie et al. 2026): masks to tokens, and tokens to tokens.
+    The loss joins two streams (LLaDA2.1, 2026): masks to tokens, and tokens to tokens.
 
         mean CE over masks + edit_weight * (mean CE over wrong tokens + keep_weight * mean CE over right ones)
 

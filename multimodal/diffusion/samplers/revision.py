@@ -16,7 +16,7 @@ MOST_REVISIONS = 2
 
 @dataclass(frozen=True, slots=True)
 class RevisionSampler(ConfidenceSampler):
-    """The confidence sampler with token-to-token edits (LLaDA2.1, Bie et al. 2026): a written token is replaced where
+    """The confidence sampler with token-to-token edits (LLaDA2.1, 2026): a written token is replaced where
     another one is likeliest by more than a threshold. Needs a denoiser that was trained on wrong visible tokens.
 
     All masks are written one call before the last, which is left to revision; a row stops when it has no masks and
