@@ -34,8 +34,20 @@ TEXT_SDES: dict[str, SDE] = {"vp": VariancePreserving(), "ve": VarianceExploding
 """The paper's range of sigma is for pixels. Embeddings of unit variance are told apart without error far above 0.01,
 and are past telling below 20."""
 
-END_TIME = 1e-3
-"""Neither training nor sampling looks at earlier times: there is nothing left to be predicted."""
+LEAST_NOISE = 1.0
+"""Neither training nor sampling looks at less noise than this, as std over scale: two embeddings of 64 features lie 11
+of its standard deviations apart, so there is nothing left to be predicted, and time is spent where there is (CDCD warps
+time for that)."""
+
+
+def time_of_noise(sde: SDE, noise: float) -> float:
+    """The time at which std over scale has grown to `noise`, by bisection."""
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        at = sde.marginal(torch.tensor(middle, dtype=torch.float64))
+        low, high = (middle, high) if at.std < noise * at.scale else (low, middle)
+    return high
 
 
 def unit_variance(table: Tensor) -> Tensor:
@@ -56,6 +68,7 @@ class EmbeddingDiffusion(TextDiffusion):
     def __init__(self, mask_token_id: int, table: Callable[[], Tensor], sde: SDE) -> None:
         super().__init__(mask_token_id)
         self._table, self.sde = table, sde
+        self.end_time = time_of_noise(sde, LEAST_NOISE)
 
     @property
     def table(self) -> Tensor:
@@ -63,8 +76,8 @@ class EmbeddingDiffusion(TextDiffusion):
         return unit_variance(self._table().float())
 
     def corrupt(self, x_0: Tensor, t: Tensor, open_positions: Tensor, randomness: Randomness) -> Corrupted:
-        """As in `TextDiffusion.corrupt`."""
-        t = t.clamp(min=END_TIME)
+        """As in `TextDiffusion.corrupt`; times are moved to where there is noise enough."""
+        t = self.end_time + (1 - self.end_time) * t
         clean = self.table[x_0]
         return self._seen(self.sde.q_sample(clean, t, randomness.normal(clean)), clean, t, open_positions)
 
@@ -74,7 +87,9 @@ class EmbeddingDiffusion(TextDiffusion):
         """As in `TextDiffusion.sample`: predictor and corrector on the vectors, then rounding."""
         course = _Course(self, denoiser, canvas, how)
         randomness = RowRandomness(generators)
-        loop = PredictorCorrector(self.sde, how.predictor, how.num_steps, how.corrector, how.corrector_steps, END_TIME)
+        loop = PredictorCorrector(
+            self.sde, how.predictor, how.num_steps, how.corrector, how.corrector_steps, self.end_time
+        )
         start = loop.prior_sample(course.clean, randomness)
         output = loop.sample(course.score, start, randomness)
         assert course.last is not None

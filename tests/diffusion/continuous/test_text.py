@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import ClassVar
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from multimodal.diffusion.continuous.correctors import Langevin, MetropolisLangevin, Score
 from multimodal.diffusion.continuous.embeddings import (
+    LEAST_NOISE,
     TEXT_SDES,
     CategoricalEmbeddings,
     EmbeddingDiffusion,
@@ -64,7 +66,7 @@ def test_what_a_denoiser_sees_has_unit_variance(sde: str) -> None:
             x_0, torch.full((len(x_0),), time), torch.ones_like(x_0, dtype=torch.bool), randomness(0)
         )
         assert noisy.vectors.square().mean().item() == pytest.approx(1.0, rel=0.05)
-        assert torch.equal(noisy.noise, torch.full(x_0.shape, time)) and noisy.learnt.all()
+        assert torch.equal(noisy.noise, torch.full(x_0.shape, noisy.noise[0, 0].item())) and noisy.learnt.all()
 
 
 def test_given_text_stays_clean() -> None:
@@ -75,7 +77,17 @@ def test_given_text_stays_clean() -> None:
         torch.testing.assert_close(noisy.vectors[~open_positions], clean[~open_positions])
         assert (noisy.vectors - clean)[open_positions].abs().amax(-1).min() > 1e-3
         assert torch.equal(noisy.learnt, open_positions)
-        assert noisy.noise.tolist() == (open_positions * torch.tensor([[0.9], [0.5]])).tolist()
+        assert torch.equal(noisy.noise > 0, open_positions) and noisy.noise[0, 1] > noisy.noise[1, 6]
+
+
+@pytest.mark.parametrize("sde", TEXT_SDES)
+def test_no_time_is_spent_where_tokens_can_be_read(sde: str) -> None:
+    """The smallest t of training has the least noise, std = scale; the largest stays 1, where sampling starts."""
+    diffusion, everywhere = gaussian(sde=sde), torch.ones_like(TEXT, dtype=torch.bool)
+    noise = diffusion.corrupt(TEXT, torch.tensor([1e-9, 1.0]), everywhere, randomness(0)).noise
+    assert noise[0].tolist() == pytest.approx([diffusion.end_time] * 7) and noise[1].tolist() == [1.0] * 7
+    at = diffusion.sde.marginal(torch.tensor(diffusion.end_time))
+    assert (at.std / at.scale).item() == pytest.approx(LEAST_NOISE, rel=1e-4)
 
 
 @pytest.mark.parametrize("predictor", PREDICTORS)
@@ -93,43 +105,44 @@ def test_an_oracle_writes_its_text(predictor: str, corrector: Langevin | Metropo
         assert output.nfe.tolist() == [6 + 2 * 5 * calls] * 2
 
 
+class Spy(Langevin):
+    """A corrector that moves nothing and keeps what it was given."""
+
+    seen: ClassVar[list[tuple[Tensor, Tensor, Tensor]]] = []
+
+    def step(self, sde: SDE, score: Score, x: Tensor, t: Tensor, randomness: Randomness) -> Moved:
+        self.seen.append((x, score(x, t), t))
+        return Moved(x, torch.ones(len(x), dtype=torch.bool))
+
+
+def spied(
+    diffusion: EmbeddingDiffusion, denoiser: VectorDenoiser, canvas: Tensor, how: TextSampling
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """(x, score, t) at each time but the first."""
+    Spy.seen.clear()
+    diffusion.sample(denoiser, canvas, generators(), replace(how, num_steps=3, corrector=Spy()))
+    return list(Spy.seen)
+
+
 def test_given_text_is_not_weighed() -> None:
     """What a corrector does is decided by the open positions alone: elsewhere the score is 0."""
-    canvas, scores = TEXT.clone(), []
+    canvas = TEXT.clone()
     canvas[:, 2:4] = MASK
-
-    class Spy(Langevin):
-        def step(self, sde: SDE, score: Score, x: Tensor, t: Tensor, randomness: Randomness) -> Moved:
-            scores.append(score(x, t))
-            return Moved(x, torch.ones(len(x), dtype=torch.bool))
-
-    gaussian().sample(ignorant, canvas, generators(), replace(PLAIN, num_steps=3, corrector=Spy()))
-    assert len(scores) == 2
-    for score in scores:
-        assert torch.equal(score.abs().sum(-1) > 0, canvas == MASK)
+    seen = spied(gaussian(), ignorant, canvas, PLAIN)
+    assert len(seen) == 2
+    assert all(torch.equal(score.abs().sum(-1) > 0, canvas == MASK) for _, score, _ in seen)
 
 
 def test_clamping_steers_by_the_nearest_embedding() -> None:
-    """Between two likely tokens the expected embedding lies in the middle; the clamped one is one of them, and the text
-    is what was likeliest."""
-    diffusion = gaussian()
-    likely = torch.full((VOCAB,), -30.0)
+    """Between two likely tokens the score leads to their middle; clamped, to the likelier one."""
+    diffusion, likely = gaussian(), torch.full((VOCAB,), -30.0)
     likely[3], likely[4] = 1.0, 0.9
-    seen: list[Tensor] = []
-
-    def denoiser(vectors: Tensor, estimate: Tensor | None, noise: Tensor, rows: Tensor) -> Tensor:
-        seen.append(vectors)
-        return likely.expand(*noise.shape, VOCAB)
-
-    canvas = torch.full((2, 7), MASK)
-    ends = []
-    for nearest in (False, True):
-        output = diffusion.sample(denoiser, canvas, generators(), replace(PLAIN, num_steps=30, nearest=nearest))
-        ends.append(seen[-1])
-        assert (output.tokens == 3).all()
     middle = (likely.softmax(-1)[:, None] * diffusion.table).sum(0)
-    torch.testing.assert_close(ends[0], middle.expand(2, 7, SIZE), atol=0.1, rtol=0)
-    torch.testing.assert_close(ends[1], diffusion.table[3].expand(2, 7, SIZE), atol=0.1, rtol=0)
+    for nearest, goal in ((False, middle), (True, diffusion.table[3])):
+        how, canvas = replace(PLAIN, nearest=nearest), torch.full((2, 7), MASK)
+        for x, score, t in spied(diffusion, lambda vectors, *_: likely.expand(2, 7, VOCAB), canvas, how):
+            estimate = diffusion.sde.denoised(x, score, t)
+            torch.testing.assert_close(estimate, goal.expand(2, 7, SIZE), atol=1e-3, rtol=1e-3)
 
 
 def test_calls_at_one_time_share_an_estimate() -> None:
