@@ -109,7 +109,8 @@ def signature(sampler: SamplerOptions) -> ModelSignature:
     # Any: MLflow refuses the whole table where a column of strings holds no value, and of bytes where one cell is null.
     any_type: Any = AnyType
     inputs += [ColSpec(any_type(), name, required=False) for name in INPUT_COLUMNS]
-    params = [ParamSpec(name, _param_type(value), value) for name, value in sampler.model_dump().items()]
+    values = sampler.model_dump(exclude={"guidance"})  # a mapping, which no parameter of MLflow can be
+    params = [ParamSpec(name, _param_type(value), value) for name, value in values.items()]
     return ModelSignature(
         Schema(inputs), Schema([ColSpec(kind, name) for name, kind in _OUTPUT.items()]), ParamSchema(params)
     )

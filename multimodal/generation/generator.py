@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from multimodal.decoder import Condition, ConditionInput, CrossAttentionDecoder, DecoderConfig, style_index, task_index
+from multimodal.decoder import (
+    CONDITION_TYPES,
+    DRAFT,
+    ConditionInput,
+    CrossAttentionDecoder,
+    style_index,
+    task_index,
+)
 from multimodal.diffusion.samplers import SamplerOutput
-from multimodal.errors import CheckpointError, RequestError
+from multimodal.errors import RequestError
 from multimodal.generation.consensus import most_agreeable
+from multimodal.generation.guidance import guide
+from multimodal.generation.storage import SavedModel
 from multimodal.generation.writers import build_writer
 from multimodal.sample import Task
 from multimodal.tasks import DRAFT_TASKS, LENGTH_BUCKET, Canvas, blank_canvas, draft_batch, infill_canvas
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.options import SamplerOptions
-
-WEIGHTS, CONFIG, TOKENIZER = "decoder.safetensors", "config.json", "tokenizer.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class Generation:
     filled: tuple[str, ...] = ()
 
 
-class TextGenerator:
+class TextGenerator(SavedModel):
     """Writes texts with a trained decoder.
 
     Args:
@@ -82,25 +86,8 @@ class TextGenerator:
     """
 
     def __init__(self, decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, canvas: dict[str, int]) -> None:
-        self.decoder = decoder
-        self.tokenizer = tokenizer
-        self.canvas = canvas
+        super().__init__(decoder, tokenizer, canvas)
         self.writer = build_writer(decoder, tokenizer)
-
-    @classmethod
-    def load(cls, checkpoint: Path, device: str | torch.device = "cpu") -> TextGenerator:
-        """Read a checkpoint folder.
-
-        Raises:
-            CheckpointError: it is absent or incomplete.
-        """
-        missing = [name for name in (WEIGHTS, CONFIG, TOKENIZER) if not (checkpoint / name).is_file()]
-        if missing:
-            raise CheckpointError(f"{checkpoint} lacks {', '.join(missing)}; it is no finished checkpoint: train again")
-        config = json.loads((checkpoint / CONFIG).read_text())
-        decoder = CrossAttentionDecoder(DecoderConfig.from_dict(config["decoder"]))
-        decoder.load_state_dict(safetensors.torch.load_file(checkpoint / WEIGHTS))
-        return cls(decoder.to(device).eval(), TextTokenizer.load(checkpoint / TOKENIZER), config["canvas"])
 
     @property
     def device(self) -> torch.device:
@@ -147,11 +134,12 @@ class TextGenerator:
 
     def _generate(self, requests: Sequence[Request], options: SamplerOptions, trajectory: bool) -> list[Generation]:
         canvases = [self._start(request) for request in requests]
-        alike: dict[tuple[Task, bool, int], list[int]] = defaultdict(list)
+        alike: dict[tuple[Task, bool, bool, int], list[int]] = defaultdict(list)
         for index, (request, canvas) in enumerate(zip(requests, canvases, strict=True)):
-            alike[request.task, request.hidden_states is None, self.writer.length(canvas)].append(index)
+            has_latents, has_style = request.hidden_states is not None, bool(request.style)
+            alike[request.task, has_latents, has_style, self.writer.length(canvas)].append(index)
         written: dict[int, Generation] = {}
-        for (task, _, _), indices in alike.items():
+        for (task, *_), indices in alike.items():
             group, starts = [requests[index] for index in indices], [canvases[index] for index in indices]
             with torch.no_grad():
                 output = self._write(task, group, starts, options, trajectory)
@@ -179,32 +167,32 @@ class TextGenerator:
         options: SamplerOptions,
         trajectory: bool,
     ) -> SamplerOutput:
-        condition = self._condition(task, requests)
-        null = self._condition(task, requests, drop=True) if options.guidance_scale != 1 else None
+        guided = guide(self.decoder, self._condition(task, requests), options)
         generators = None
         if self.writer.draws(options):
             generators = [_generator(options.seed, request.request_id) for request in requests]
-        return self.writer.write(canvases, condition, null, options, generators, trajectory)
+        return self.writer.write(canvases, guided, options, generators, trajectory)
 
-    def _condition(self, task: Task, requests: Sequence[Request], drop: bool = False) -> Condition:
+    def _condition(self, task: Task, requests: Sequence[Request]) -> ConditionInput:
         config = self.decoder.config
         states = [request.hidden_states for request in requests if request.hidden_states is not None]
         hidden_states, attention_mask = pad_latents(states) if states else (None, None)
+        reads = task is not Task.INFILL and task.modality in config.latent_sizes
+        dropped = torch.zeros(len(requests), len(CONDITION_TYPES), dtype=torch.bool)
         draft, draft_mask = None, None
-        if config.draft_layers and task in DRAFT_TASKS and any(request.text for request in requests):
+        if config.draft_layers and task in DRAFT_TASKS:
+            dropped[:, DRAFT] = torch.tensor([not request.text for request in requests])
             drafts = draft_batch(self.tokenizer, [request.text for request in requests], config.max_draft)
             draft, draft_mask = (part.to(self.device) for part in drafts)
-        return self.decoder.condition(
-            ConditionInput(
-                task=task_index(config, [task] * len(requests)).to(self.device),
-                style=style_index(config, [request.style for request in requests]).to(self.device),
-                modality=str(task.modality) if states else None,
-                hidden_states=None if hidden_states is None else hidden_states.to(self.device),
-                attention_mask=None if attention_mask is None else attention_mask.to(self.device),
-                dropped=torch.full((len(requests),), drop, device=self.device),
-                draft=draft,
-                draft_mask=draft_mask,
-            )
+        return ConditionInput(
+            task=task_index(config, [task] * len(requests)).to(self.device),
+            style=style_index(config, [request.style for request in requests]).to(self.device),
+            modality=str(task.modality) if reads else None,
+            hidden_states=None if hidden_states is None else hidden_states.to(self.device),
+            attention_mask=None if attention_mask is None else attention_mask.to(self.device),
+            dropped=dropped.to(self.device),
+            draft=draft,
+            draft_mask=draft_mask,
         )
 
     def _text(self, ids: Sequence[int], canvas: Canvas) -> str:

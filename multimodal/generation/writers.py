@@ -9,11 +9,12 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from multimodal.decoder import Condition, CrossAttentionDecoder, TextCache
+from multimodal.decoder import CrossAttentionDecoder, TextCache
 from multimodal.diffusion.samplers import SAMPLERS, SamplerOutput
 from multimodal.errors import RequestError
 from multimodal.generation import autoregressive
 from multimodal.generation.autoregressive import AutoregressiveSampler, Written
+from multimodal.generation.guidance import GuidedCondition
 from multimodal.tasks import Canvas
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.options import SamplerOptions
@@ -41,8 +42,7 @@ class Writer(ABC):
     def write(
         self,
         canvases: Sequence[Canvas],
-        condition: Condition,
-        null: Condition | None,
+        guided: GuidedCondition,
         options: SamplerOptions,
         generators: Sequence[torch.Generator] | None,
         trajectory: bool,
@@ -51,7 +51,7 @@ class Writer(ABC):
 
         Args:
             canvases: what to start from.
-            condition, null: of the same rows; null where there is guidance.
+            guided: condition of the same rows, with the passes that guidance needs.
             options: of the sampler.
             generators: one per row, where chance is needed.
             trajectory: record the canvas after each step.
@@ -72,8 +72,7 @@ class DiffusionWriter(Writer):
     def write(
         self,
         canvases: Sequence[Canvas],
-        condition: Condition,
-        null: Condition | None,
+        guided: GuidedCondition,
         options: SamplerOptions,
         generators: Sequence[torch.Generator] | None,
         trajectory: bool,
@@ -81,13 +80,9 @@ class DiffusionWriter(Writer):
         """As in `Writer.write`."""
 
         def denoise(tokens: Tensor, rows: Tensor) -> Tensor:
-            logits: Tensor = self.decoder(tokens, condition.rows(rows))
-            if null is None:
-                return logits
-            unguided: Tensor = self.decoder(tokens, null.rows(rows)).log_softmax(-1)
-            return unguided + options.guidance_scale * (logits.log_softmax(-1) - unguided)
+            return guided.logits(self.decoder, tokens, rows)
 
-        device = condition.bias.device
+        device = self.decoder.embedding.weight.device
         repeatable = torch.zeros(self.tokenizer.vocab_size, dtype=torch.bool, device=device)
         repeatable[self.tokenizer.pad_token_id] = True
         kind = SAMPLERS[options.kind]
@@ -111,8 +106,7 @@ class AutoregressiveWriter(Writer):
     def write(
         self,
         canvases: Sequence[Canvas],
-        condition: Condition,
-        null: Condition | None,
+        guided: GuidedCondition,
         options: SamplerOptions,
         generators: Sequence[torch.Generator] | None,
         trajectory: bool,
@@ -122,8 +116,12 @@ class AutoregressiveWriter(Writer):
         Raises:
             RequestError: guidance is asked for, which is not built for left-to-right decoding.
         """
-        if null is not None:
-            raise RequestError(f"guidance_scale {options.guidance_scale} is for diffusion; set it to 1")
+        if len(guided.weights) > 1:
+            scales = options.guidance or options.guidance_scale
+            raise RequestError(
+                f"guidance is for diffusion, got {scales}; set guidance_scale to 1 and leave guidance out"
+            )
+        condition = guided.condition
         device = condition.bias.device
         tokenizer = self.tokenizer
         prompts = torch.tensor([self._prompt(canvas) for canvas in canvases], device=device)

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from multimodal.decoder import ConditionInput, DecoderConfig, style_index, task_index
+from multimodal.decoder import CONDITION_TYPES, ConditionInput, DecoderConfig, style_index, task_index
 from multimodal.sample import Sample, Task
 from multimodal.tasks import DRAFT_TASKS, GAP, GAP_SLOTS, Canvas, draft_batch, draw_span, infill_canvas
 from multimodal.tokenizer import TextTokenizer
@@ -56,7 +56,7 @@ class TaskBatches:
         latents: store of the task's modality; None for infill.
         config: of the decoder.
         length: canvas length of the task.
-        condition_dropout: share of rows without latents and style.
+        condition_dropout: how often each part of a row's condition is dropped.
         seed: with task and step, all that a batch depends on.
     """
 
@@ -89,7 +89,7 @@ class TaskBatches:
         pad = self.tokenizer.pad_token_id
         x_0 = torch.tensor([[*canvas.tokens, *[pad] * (length - len(canvas.tokens))] for canvas in canvases])
         open_positions = torch.tensor([_open_positions(canvas, length) for canvas in canvases])
-        dropped = torch.tensor([rng.random() < self.condition_dropout for _ in chosen])
+        dropped = torch.tensor([self._dropped(rng) for _ in chosen])
         condition = self._condition(chosen, dropped)
         return TaskBatch(x_0, open_positions, self._weights(x_0), condition, tuple(canvases))
 
@@ -106,6 +106,14 @@ class TaskBatches:
             return random_infill(self.tokenizer, sample.text, self.config.max_tokens, rng)
         ids = self.tokenizer.encode(sample.text)
         return Canvas((*ids, *[self.tokenizer.pad_token_id] * (self.length - len(ids))))
+
+    def _dropped(self, rng: random.Random) -> list[bool]:
+        """Which types are dropped: half of the rate falls on all at once, which is what a text without any condition is
+        written from, and half on each type on its own, which is what guidance by one type needs (Brooks et al. 2023).
+        """
+        half = self.condition_dropout / 2
+        everything = rng.random() < half
+        return [rng.random() < half or everything for _ in CONDITION_TYPES]
 
     def _weights(self, x_0: Tensor) -> Tensor:
         padding = x_0 == self.tokenizer.pad_token_id

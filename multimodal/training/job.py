@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from multimodal.dataset import Dataset
 from multimodal.decoder import CrossAttentionDecoder, DecoderConfig
+from multimodal.encoders.masked_lm import load_masked_language_model
 from multimodal.errors import ConfigError
 from multimodal.evaluation import SampledScorer
 from multimodal.fingerprint import INDEX, code_version, fingerprint, read_index, write_json
@@ -22,6 +24,10 @@ from multimodal.sample import Modality, Sample, Split, Task
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.batches import TaskBatches, fitting, infill_room
 from multimodal.training.checkpoint import step_folder
+from multimodal.training.finetuning.backbone import backbone_config, load_backbone
+from multimodal.training.finetuning.rehearsal import ForgettingScorer, find_old_data
+from multimodal.training.finetuning.start import grown_decoder, initial_weights, keep_tokenizer, load_start
+from multimodal.training.finetuning.trainable import prepare
 from multimodal.training.loop import Log, Score, Trainer
 from multimodal.training.options import DecoderOptions, SamplerOptions, TokenizerOptions, TrainOptions
 
@@ -34,6 +40,7 @@ CODE = (
     "tasks.py",
     "tokenizer.py",
     "generation",
+    "encoders/masked_lm.py",
 )
 """What a training runs; evaluation is part of it, since the sampled val score chooses the checkpoint."""
 
@@ -86,7 +93,7 @@ def plan_train(job: TrainJob, dataset_fingerprint: str, encoder_fingerprints: Ma
         "encoders": dict(encoder_fingerprints),
         "tokenizer": job.tokenizer.model_dump(mode="json"),
         "decoder": job.decoder.model_dump(mode="json"),
-        "train": job.train.model_dump(mode="json"),
+        "train": job.train.model_dump(mode="json") | initial_weights(job.train),
         "sampler": job.sampler.model_dump(mode="json"),
         "seed": job.seed,
         "code": code_version(*CODE),
@@ -121,32 +128,33 @@ def train(
         return _result(run, index)
     stores = {modality: LatentStore(info.path) for modality, info in latents.items()}
     samples = _train_samples(job, dataset, stores)
-    tokenizer = TextTokenizer.train(
-        (text for rows in samples.values() for sample in rows for text in (sample.text, sample.input) if text),
-        job.tokenizer.vocab_size,
-    )
+    start = load_start(job.train.init_from) if job.train.init_from else None
+    tokenizer = _tokenizer(job, samples, start)
     kept, too_long, longest = fitting(samples, tokenizer, job.tokenizer.max_tokens)
     canvas = {str(task): min(longest[task] + 2, job.tokenizer.max_tokens) for task in kept}
+    canvas |= {task: max(length, canvas.get(task, 0)) for task, length in (start.canvas if start else {}).items()}
     torch.manual_seed(job.seed)
-    decoder = CrossAttentionDecoder(_decoder_config(job, kept, tokenizer, stores))
-    if job.train.init_from:
-        decoder.load_state_dict(TextGenerator.load(job.train.init_from).decoder.state_dict())
-    batches = {
-        task: TaskBatches(
-            task, rows, tokenizer, None if task is Task.INFILL else stores[task.modality], decoder.config,
-            canvas[task], job.train.condition_dropout, job.seed,
-        )
-        for task, rows in kept.items()
-    }  # fmt: skip
+    decoder = _decoder(job, _decoder_config(job, kept, tokenizer, stores), tokenizer, start)
+    num_parameters = decoder.num_parameters
+    prepare(decoder, job.train.freeze, job.train.lora)
+    batches = _batches(job, kept, tokenizer, stores, decoder.config, canvas)
     score = _val_score(job, dataset, latents)
-    trainer = Trainer(decoder, tokenizer, canvas, batches, job.train, job.seed, run, score, log, progress)
+    rehearsal: dict[Task, TaskBatches] = {}
+    if start and job.train.rehearse:
+        old = find_old_data(job.train.rehearse, str(job.train.init_from), latents)
+        forgetting = ForgettingScorer(old, start, job.sampler, job.train.eval_samples)
+        score = partial(_scores, (score, forgetting))
+        if job.train.rehearse.share:
+            known = old.samples(tokenizer, job.train.tasks)
+            rehearsal = _batches(job, known, tokenizer, old.stores, decoder.config, canvas)
+    trainer = Trainer(decoder, tokenizer, canvas, batches, job.train, job.seed, run, score, log, progress, rehearsal)
     done = trainer.train()
     result = {
         "checkpoint": step_folder(run, done.best_step).name,
         "steps": done.step,
         "val_score": done.best_score,
         "minutes": done.seconds / 60,
-        "num_parameters": decoder.num_parameters,
+        "num_parameters": num_parameters,
         "too_long": {str(task): count for task, count in too_long.items() if count},
     }
     write_json(run / INDEX, {"parts": parts, "result": result})
@@ -178,6 +186,47 @@ def _train_samples(
     return {task: by_task[task] for task in Task if task in by_task}
 
 
+def _tokenizer(job: TrainJob, samples: Mapping[Task, Sequence[Sample]], start: TextGenerator | None) -> TextTokenizer:
+    def fresh() -> TextTokenizer:
+        texts = (text for rows in samples.values() for sample in rows for text in (sample.text, sample.input) if text)
+        return TextTokenizer.train(texts, job.tokenizer.vocab_size)
+
+    if start is None:
+        return fresh()
+    return keep_tokenizer(start, str(job.train.init_from), job.train.keep_tokenizer, fresh)
+
+
+def _decoder(
+    job: TrainJob, config: DecoderConfig, tokenizer: TextTokenizer, start: TextGenerator | None
+) -> CrossAttentionDecoder:
+    """A fresh decoder, or one with the weights that the job names."""
+    if start is not None:
+        return grown_decoder(config, start, job.train)
+    if job.train.init_backbone is None:
+        return CrossAttentionDecoder(config)
+    model = load_masked_language_model(job.train.init_backbone)
+    decoder = CrossAttentionDecoder(backbone_config(config, model))
+    load_backbone(decoder, model, tokenizer)
+    return decoder
+
+
+def _batches(
+    job: TrainJob,
+    samples: Mapping[Task, Sequence[Sample]],
+    tokenizer: TextTokenizer,
+    stores: Mapping[Modality, LatentStore],
+    config: DecoderConfig,
+    canvas: Mapping[str, int],
+) -> dict[Task, TaskBatches]:
+    return {
+        task: TaskBatches(
+            task, rows, tokenizer, None if task is Task.INFILL else stores[task.modality], config,
+            canvas[task], job.train.condition_dropout, job.seed,
+        )
+        for task, rows in samples.items()
+    }  # fmt: skip
+
+
 def _decoder_config(
     job: TrainJob,
     samples: Mapping[Task, Sequence[Sample]],
@@ -193,7 +242,7 @@ def _decoder_config(
         tasks=tuple(str(task) for task in samples),
         grid_positions=_grid_positions(stores),
         styles=tuple(sorted({sample.style for rows in samples.values() for sample in rows if sample.style})),
-        **job.decoder.model_dump(),
+        **job.decoder.model_dump(mode="json", exclude={"size"}),
     )
 
 
@@ -201,6 +250,10 @@ def _grid_positions(stores: Mapping[Modality, LatentStore]) -> dict[str, int]:
     """How many latents every picture has: a tower's map has one size."""
     store = stores.get(Modality.IMAGE)
     return {str(Modality.IMAGE): len(store.get(next(iter(store))))} if store else {}
+
+
+def _scores(scores: Sequence[Score], generator: TextGenerator) -> dict[str, float]:
+    return {name: value for score in scores for name, value in score(generator).items()}
 
 
 def _val_score(job: TrainJob, dataset: Dataset, latents: Mapping[Modality, LatentsInfo]) -> Score:

@@ -187,5 +187,5 @@ def test_a_text_does_not_depend_on_its_batch(generator: TextGenerator, options: 
 def test_guidance_is_refused(generator: TextGenerator) -> None:
     """It is not built, and not silently ignored."""
     request = Request("r", Task.CAPTION, np.zeros((2, 6), np.float32))
-    with pytest.raises(RequestError, match=r"guidance_scale 2\.0 is for diffusion"):
+    with pytest.raises(RequestError, match=r"guidance is for diffusion, got 2\.0"):
         generator.generate([request], SamplerOptions(guidance_scale=2.0))
