@@ -14,7 +14,8 @@ and one output row, in the same order, is
     text, confidence (0 to 1), tokens and token_confidences (JSON lists), filled (infill: JSON list), nfe, error
 
 where `error` says what is wrong with that row and is "" otherwise: a bad row never fails the others. The parameters
-num_steps, temperature, guidance_scale, threshold and seed overrule the model's own sampler.
+num_steps, temperature, guidance_scale, threshold and seed overrule the model's own sampler; `guidance` by types is what
+the model was registered with.
 
 The logged model carries its package (safetensors and JSON) and the source of this library as `code/`, so that a
 version goes on loading with the code that it was made with, whether or not this library is installed (where it is
@@ -56,8 +57,8 @@ PACKAGE = "package"
 """Key of the model package among the logged model's artifacts."""
 
 REQUIREMENTS = (
-    "mlflow", "numpy", "open_clip_torch", "pandas", "pillow", "pydantic", "pyyaml", "safetensors", "soundfile", "soxr",
-    "tokenizers", "torch", "torchaudio", "torchvision", "transformers",
+    "huggingface_hub", "mlflow", "numpy", "open_clip_torch", "pandas", "pillow", "pydantic", "pyyaml", "safetensors",
+    "soundfile", "soxr", "tokenizers", "torch", "torchaudio", "torchvision", "transformers",
 )  # fmt: skip
 """What prediction imports; the model names the versions installed when it was registered."""
 

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from multimodal.dataset import Dataset
-from multimodal.decoder import CrossAttentionDecoder, DecoderConfig
-from multimodal.encoders.masked_lm import load_masked_language_model
+from multimodal.decoder import DecoderConfig
 from multimodal.errors import ConfigError
 from multimodal.evaluation import SampledScorer
 from multimodal.fingerprint import INDEX, code_version, fingerprint, read_index, write_json
@@ -22,11 +21,11 @@ from multimodal.generation.autoregressive import room
 from multimodal.latents import LatentsInfo, LatentStore
 from multimodal.sample import Modality, Sample, Split, Task
 from multimodal.tokenizer import TextTokenizer
+from multimodal.training.assembly import build_decoder, build_tokenizer
 from multimodal.training.batches import TaskBatches, fitting, infill_room
 from multimodal.training.checkpoint import step_folder
-from multimodal.training.finetuning.backbone import backbone_config, load_backbone
 from multimodal.training.finetuning.rehearsal import ForgettingScorer, find_old_data
-from multimodal.training.finetuning.start import grown_decoder, initial_weights, keep_tokenizer, load_start
+from multimodal.training.finetuning.start import initial_weights, load_start
 from multimodal.training.finetuning.trainable import prepare
 from multimodal.training.loop import Log, Score, Trainer
 from multimodal.training.options import DecoderOptions, SamplerOptions, TokenizerOptions, TrainOptions
@@ -129,12 +128,12 @@ def train(
     stores = {modality: LatentStore(info.path) for modality, info in latents.items()}
     samples = _train_samples(job, dataset, stores)
     start = load_start(job.train.init_from) if job.train.init_from else None
-    tokenizer = _tokenizer(job, samples, start)
+    tokenizer = build_tokenizer(job.tokenizer, job.train, samples, start)
     kept, too_long, longest = fitting(samples, tokenizer, job.tokenizer.max_tokens)
     canvas = {str(task): min(longest[task] + 2, job.tokenizer.max_tokens) for task in kept}
     canvas |= {task: max(length, canvas.get(task, 0)) for task, length in (start.canvas if start else {}).items()}
     torch.manual_seed(job.seed)
-    decoder = _decoder(job, _decoder_config(job, kept, tokenizer, stores), tokenizer, start)
+    decoder = build_decoder(job.train, _decoder_config(job, kept, tokenizer, stores), tokenizer, start)
     num_parameters = decoder.num_parameters
     prepare(decoder, job.train.freeze, job.train.lora)
     batches = _batches(job, kept, tokenizer, stores, decoder.config, canvas)
@@ -184,30 +183,6 @@ def _train_samples(
     if not by_task:
         raise ConfigError("no task has samples in the train split; check the ledger and `ingest.splits`")
     return {task: by_task[task] for task in Task if task in by_task}
-
-
-def _tokenizer(job: TrainJob, samples: Mapping[Task, Sequence[Sample]], start: TextGenerator | None) -> TextTokenizer:
-    def fresh() -> TextTokenizer:
-        texts = (text for rows in samples.values() for sample in rows for text in (sample.text, sample.input) if text)
-        return TextTokenizer.train(texts, job.tokenizer.vocab_size)
-
-    if start is None:
-        return fresh()
-    return keep_tokenizer(start, str(job.train.init_from), job.train.keep_tokenizer, fresh)
-
-
-def _decoder(
-    job: TrainJob, config: DecoderConfig, tokenizer: TextTokenizer, start: TextGenerator | None
-) -> CrossAttentionDecoder:
-    """A fresh decoder, or one with the weights that the job names."""
-    if start is not None:
-        return grown_decoder(config, start, job.train)
-    if job.train.init_backbone is None:
-        return CrossAttentionDecoder(config)
-    model = load_masked_language_model(job.train.init_backbone)
-    decoder = CrossAttentionDecoder(backbone_config(config, model))
-    load_backbone(decoder, model, tokenizer)
-    return decoder
 
 
 def _batches(

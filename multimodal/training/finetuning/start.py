@@ -79,19 +79,19 @@ def grown_config(old: DecoderConfig, new: DecoderConfig, source: str) -> Decoder
     if old.causal != new.causal:
         kind = "autoregressive" if old.causal else "by diffusion"
         raise ConfigError(f"{source} writes {kind}; set train.process accordingly")
-    for name, what in (("latent_sizes", "latents of width"), ("grid_positions", "a grid of positions:")):
+    for name, what in (("latent_sizes", "latents of width"), ("grid_positions", "a grid of")):
         before, after = getattr(old, name), getattr(new, name)
-        for modality in sorted(before.keys() & after.keys()):
-            if before[modality] != after[modality]:
+        for modality in sorted(old.latent_sizes.keys() & new.latent_sizes.keys()):
+            if before.get(modality) != after.get(modality):
                 raise ConfigError(
-                    f"{source} reads {modality} as {what} {before[modality]}, the new data's are {after[modality]}; "
-                    "encode with the encoder that it was trained with"
+                    f"{source} reads {modality} as {what} {before.get(modality, 'none')}, the new data has "
+                    f"{after.get(modality, 'none')}; encode with the encoder that it was trained with"
                 )
     return dataclasses.replace(
         old,
         max_tokens=max(old.max_tokens, new.max_tokens),
         latent_sizes={**new.latent_sizes, **old.latent_sizes},
-        grid_positions={**new.grid_positions, **old.grid_positions},
+        grid_positions={**_fresh(new.grid_positions, old), **old.grid_positions},
         resample={**_fresh(new.resample, old), **old.resample},
         downsample={**_fresh(new.downsample, old), **old.downsample},
         tasks=(*old.tasks, *(task for task in new.tasks if task not in old.tasks)),
@@ -101,7 +101,7 @@ def grown_config(old: DecoderConfig, new: DecoderConfig, source: str) -> Decoder
 
 
 def _fresh(new: Mapping[str, int], old: DecoderConfig) -> dict[str, int]:
-    """Adapter options of modalities that the old decoder did not read."""
+    """What is said of modalities that the old decoder did not read."""
     return {modality: value for modality, value in new.items() if modality not in old.latent_sizes}
 
 
