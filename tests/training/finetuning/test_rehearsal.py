@@ -51,7 +51,9 @@ def test_adapters_and_rehearsal_keep_an_old_task_while_a_new_one_is_learnt(
     start = TextGenerator.load(step_folder(tmp_path / "old", 100))
     assert share_right(start, toy.samples, toy) >= 0.9
     backwards = [
-        replace(sample, modality=Modality.AUDIO, task=Task.TRANSCRIBE, text=f"last {last} then {second} and first {first}")
+        replace(
+            sample, modality=Modality.AUDIO, task=Task.TRANSCRIBE, text=f"last {last} then {second} and first {first}"
+        )
         for sample in toy.samples
         for first, second, last in [sample.content_id.split("-")]
     ]
@@ -76,7 +78,6 @@ def test_adapters_and_rehearsal_keep_an_old_task_while_a_new_one_is_learnt(
         return TextGenerator.load(step_folder(tmp_path / name, steps))
 
     kept, lost = tune("kept", LoraOptions(rank=8), 0.25, 130), tune("lost", None, None, 60)
-    print("RESULT", share_right(kept, backwards, toy), share_right(kept, toy.samples, toy), share_right(lost, toy.samples, toy), share_right(lost, backwards, toy), share_right(start, toy.samples, toy))
     assert share_right(kept, backwards, toy) >= 0.8, "the new task is learnt"
     assert share_right(kept, toy.samples, toy) >= 0.8, "the old task is kept"
     assert share_right(lost, toy.samples, toy) < 0.5, "which it would not be"
