@@ -23,6 +23,7 @@ from torch import Tensor
 from multimodal.decoder import CrossAttentionDecoder, DecoderConfig
 from multimodal.encoders.hub import is_local, require_answer, require_reachable
 from multimodal.errors import CheckpointError, EncoderError
+from multimodal.fingerprint import write_json
 from multimodal.tokenizer import TextTokenizer
 
 WEIGHTS, CONFIG, TOKENIZER = FILES = "decoder.safetensors", "config.json", "tokenizer.json"
@@ -62,7 +63,7 @@ def write_model(
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     safetensors.torch.save_file(tensors, folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    write_json(folder / CONFIG, config)
     (folder / TOKENIZER).write_text(tokenizer.to_json())
 
 

@@ -118,7 +118,10 @@ def train(
         progress: receives (steps done, steps in all).
 
     Raises:
-        ConfigError: no task of the job has samples in the train split, or a task's latents are missing.
+        ConfigError: no task of the job has samples in the train split, a task's latents are missing, or the model to
+            start from does not fit the data.
+        CheckpointError: that model is incomplete or out of reach.
+        EncoderError: the pretrained backbone does not fit or is out of reach.
     """
     encoders = {str(modality): info.encoder_fingerprint for modality, info in latents.items()}
     parts = plan_train(job, dataset.info.fingerprint, encoders)
