@@ -159,10 +159,19 @@ def _require_answers(package: ModelPackage, index: Mapping[str, Any], predictor:
         )
 
 
-def _needed(checkpoint: Path, encoders: Mapping[Modality, Encoder], options: EncodeOptions) -> list[Modality]:
+def modalities_of(checkpoint: Path) -> list[Modality]:
+    """Whose latents a checkpoint's tasks read, sorted.
+
+    Raises:
+        CheckpointError: it is incomplete.
+    """
     require_files(checkpoint)
     tasks = [Task(task) for task in json.loads((checkpoint / CONFIG).read_text())["decoder"]["tasks"]]
-    needed = sorted({task.modality for task in tasks if task is not Task.INFILL})
+    return sorted({task.modality for task in tasks if task is not Task.INFILL})
+
+
+def _needed(checkpoint: Path, encoders: Mapping[Modality, Encoder], options: EncodeOptions) -> list[Modality]:
+    needed = modalities_of(checkpoint)
     for modality in needed:
         if modality not in encoders or options.of(modality) is None:
             raise CheckpointError(
