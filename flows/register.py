@@ -30,7 +30,7 @@ from multimodal.evaluation import EvaluationReport
 from multimodal.evaluation.report import stamp_verdict
 from multimodal.fingerprint import code_version, write_file
 from multimodal.model_card import model_card, package_facts
-from multimodal.package import ModelPackage, write_package
+from multimodal.package import ModelPackage, modalities_of, write_package
 from multimodal.predictor import Row
 from multimodal.promotion import rules_table
 from multimodal.registry import ModelVersionInfo, describe_version, find_version, promote_version, register_model
@@ -200,8 +200,14 @@ def make_package(
     trained: TrainResult,
 ) -> ModelPackage:
     """One folder with all that prediction needs, and a few test samples that it must answer alike wherever it is."""
-    chosen = {info.modality: encoders.of(info.modality) for info in encoded.latents}
-    built = {modality: build_encoder(options, modality) for modality, options in chosen.items() if options}
+    chosen = {modality: encoders.of(modality) for modality in modalities_of(trained.checkpoint)}
+    # A model that was trained further also reads what its earlier data had; those encoders must have weights.
+    known = {info.modality for info in encoded.latents}
+    built = {
+        modality: build_encoder(options, modality)
+        for modality, options in chosen.items()
+        if options and (modality in known or options.weights)
+    }
     probe = list(probe_rows(Dataset(dataset.path), config))
     folder = config.workspace / "packages"
     return write_package(folder, trained.checkpoint, built, encoders, config.sampler, probe)

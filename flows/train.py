@@ -12,12 +12,22 @@ from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES, StagePlan, run_stage
 from multimodal.config import PipelineConfig
 from multimodal.dataset import Dataset, DatasetInfo
+from multimodal.training.finetuning.start import REGISTERED
 from multimodal.training.job import TrainJob, TrainResult, plan_train, train
 
 
 def job_of(config: PipelineConfig) -> TrainJob:
-    """The options that training depends on."""
-    return TrainJob(config.tokenizer, config.decoder, config.train, config.sampler, config.seed)
+    """The options that training depends on; a registered model to start from is fetched.
+
+    Raises:
+        RegistryError: that model is not there.
+    """
+    train, start = config.train, config.train.init_from
+    if start and start.startswith(REGISTERED):
+        from multimodal.registry import fetch_package
+
+        train = train.model_copy(update={"init_from": str(fetch_package(config.workspace, start))})
+    return TrainJob(config.tokenizer, config.decoder, train, config.sampler, config.seed)
 
 
 def plan(config: PipelineConfig, dataset: DatasetInfo, encoded: EncodedDataset) -> StagePlan:

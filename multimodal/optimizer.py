@@ -28,7 +28,7 @@ def build_optimizers(
         name: which.
         weight_decay: decoupled.
     """
-    inner = {id(p) for p in hidden.parameters() if p.ndim == 2} if name == "muon" else set()
+    inner = {id(p) for p in hidden.parameters() if p.ndim == 2 and p.requires_grad} if name == "muon" else set()
     parameters = [p for p in model.parameters() if p.requires_grad]
     rest = [p for p in parameters if id(p) not in inner]
     groups = [

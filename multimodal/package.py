@@ -23,7 +23,7 @@ from multimodal.encoders.base import Encoder, pick_device
 from multimodal.encoders.options import EncodeOptions, EncoderOptions
 from multimodal.errors import CheckpointError
 from multimodal.fingerprint import INDEX, file_digest, fingerprint, new_folder, read_index, write_json
-from multimodal.generation import CONFIG, TOKENIZER, WEIGHTS, TextGenerator
+from multimodal.generation import CONFIG, FILES, TextGenerator, require_files
 from multimodal.predictor import Predictor, Row
 from multimodal.sample import Modality, Task
 from multimodal.training.options import SamplerOptions
@@ -75,7 +75,7 @@ def write_package(
     modalities = _needed(checkpoint, encoders, options)
     parts = {
         "format": FORMAT,
-        "checkpoint": {name: file_digest(checkpoint / name) for name in (WEIGHTS, CONFIG, TOKENIZER)},
+        "checkpoint": {name: file_digest(checkpoint / name) for name in FILES},
         "encoders": {str(modality): encoders[modality].fingerprint for modality in modalities},
         "sampler": sampler.model_dump(mode="json"),
     }
@@ -159,12 +159,19 @@ def _require_answers(package: ModelPackage, index: Mapping[str, Any], predictor:
         )
 
 
-def _needed(checkpoint: Path, encoders: Mapping[Modality, Encoder], options: EncodeOptions) -> list[Modality]:
-    missing = [name for name in (WEIGHTS, CONFIG, TOKENIZER) if not (checkpoint / name).is_file()]
-    if missing:
-        raise CheckpointError(f"{checkpoint} lacks {', '.join(missing)}; it is no finished checkpoint: train again")
+def modalities_of(checkpoint: Path) -> list[Modality]:
+    """Whose latents a checkpoint's tasks read, sorted.
+
+    Raises:
+        CheckpointError: it is incomplete.
+    """
+    require_files(checkpoint)
     tasks = [Task(task) for task in json.loads((checkpoint / CONFIG).read_text())["decoder"]["tasks"]]
-    needed = sorted({task.modality for task in tasks if task is not Task.INFILL})
+    return sorted({task.modality for task in tasks if task is not Task.INFILL})
+
+
+def _needed(checkpoint: Path, encoders: Mapping[Modality, Encoder], options: EncodeOptions) -> list[Modality]:
+    needed = modalities_of(checkpoint)
     for modality in needed:
         if modality not in encoders or options.of(modality) is None:
             raise CheckpointError(
@@ -174,7 +181,7 @@ def _needed(checkpoint: Path, encoders: Mapping[Modality, Encoder], options: Enc
 
 
 def _fill(folder: Path, checkpoint: Path, encoders: Mapping[Modality, Encoder]) -> None:
-    for name in (WEIGHTS, CONFIG, TOKENIZER):
+    for name in FILES:
         shutil.copyfile(checkpoint / name, folder / name)
     (folder / ENCODERS).mkdir()
     for modality, encoder in encoders.items():

@@ -16,7 +16,8 @@ and one output row, in the same order, is
     (JSON lists), filled (infill: JSON list), nfe, error
 
 where `error` says what is wrong with that row and is "" otherwise: a bad row never fails the others. The parameters
-preset, num_steps, temperature, guidance_scale, threshold and seed overrule the model's own sampler.
+preset, num_steps, temperature, guidance_scale, threshold and seed overrule the model's own sampler; `guidance` by types
+is what the model was registered with.
 
 The logged model carries its package (safetensors and JSON) and the source of this library as `code/`, so that a
 version goes on loading with the code that it was made with, whether or not this library is installed (where it is
@@ -59,8 +60,8 @@ PACKAGE = "package"
 """Key of the model package among the logged model's artifacts."""
 
 REQUIREMENTS = (
-    "mlflow", "numpy", "open_clip_torch", "pandas", "pillow", "pydantic", "pyyaml", "safetensors", "soundfile", "soxr",
-    "tokenizers", "torch", "torchaudio", "torchvision", "transformers",
+    "huggingface_hub", "mlflow", "numpy", "open_clip_torch", "pandas", "pillow", "pydantic", "pyyaml", "safetensors",
+    "soundfile", "soxr", "tokenizers", "torch", "torchaudio", "torchvision", "transformers",
 )  # fmt: skip
 """What prediction imports; the model names the versions installed when it was registered."""
 
@@ -179,8 +180,9 @@ _CELL_TYPES: dict[str, tuple[type, ...]] = {
 
 
 def _params(sampler: SamplerOptions) -> dict[str, Any]:
-    """What a call may overrule, for all tasks at once; `preset` "" keeps the model's own."""
-    return sampler.model_dump(exclude={"tasks"}) | {"preset": ""}
+    """What a call may overrule, for all tasks at once; `preset` "" keeps the model's own. Mappings are left out: no
+    parameter of MLflow can be one."""
+    return sampler.model_dump(exclude={"tasks", "guidance"}) | {"preset": ""}
 
 
 def _param_type(value: float | str) -> DataType:

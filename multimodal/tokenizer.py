@@ -65,7 +65,12 @@ class TextTokenizer:
     @cached_property
     def word_start(self) -> tuple[bool, ...]:
         """Per token id, whether it begins a word."""
-        return tuple((self._tokenizer.id_to_token(i) or "").startswith("Ġ") for i in range(self.vocab_size))
+        return tuple(piece.startswith("Ġ") for piece in self.vocabulary)
+
+    @cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Per token id, its piece in the byte-level alphabet, where `Ġ` is a space."""
+        return tuple(self._tokenizer.id_to_token(i) or "" for i in range(self.vocab_size))
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without padding; "" has none."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
 import soundfile
 import torch
 from PIL import Image
@@ -16,7 +15,7 @@ from multimodal.decoder import CrossAttentionDecoder, DecoderConfig
 from multimodal.encoders import build_encoder
 from multimodal.encoders.base import Encoder
 from multimodal.encoders.options import EncodeOptions, EncoderOptions
-from multimodal.generation import CONFIG, TOKENIZER, WEIGHTS
+from multimodal.generation import write_model
 from multimodal.sample import Modality, Task
 from multimodal.tokenizer import TextTokenizer
 from multimodal.tracking import DATABASE, LOCK
@@ -76,11 +75,9 @@ def small_checkpoint(folder: Path, latent_sizes: dict[str, int], seed: int = 0) 
         num_heads=2,
     )
     torch.manual_seed(seed)
-    weights = {name: tensor.contiguous() for name, tensor in CrossAttentionDecoder(config).state_dict().items()}
-    safetensors.torch.save_file(weights, folder / WEIGHTS)
     canvas = {str(task): 10 for task in Task}
-    (folder / CONFIG).write_text(json.dumps({"decoder": config.to_dict(), "canvas": canvas, "step": 1}))
-    (folder / TOKENIZER).write_text(tokenizer.to_json())
+    values = {"decoder": config.to_dict(), "canvas": canvas, "step": 1}
+    write_model(folder, CrossAttentionDecoder(config).state_dict(), values, tokenizer)
     (folder / "training").mkdir()
     (folder / "training" / "progress.json").write_text("{}")
     return folder

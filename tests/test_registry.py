@@ -9,12 +9,24 @@ import sys
 import mlflow
 import pytest
 
+from flows.train import job_of
+from multimodal.config import load_config
 from multimodal.errors import CheckpointError, RegistryError
 from multimodal.fingerprint import file_digest
 from multimodal.package import read_package, write_package
 from multimodal.predictor import Row
-from multimodal.registry import champion, list_versions, load_champion, load_version, register_model, registered_names
+from multimodal.registry import (
+    champion,
+    fetch_package,
+    list_versions,
+    load_champion,
+    load_version,
+    register_model,
+    registered_names,
+)
 from multimodal.tracking import open_run, tracking_client, tracking_uri
+from multimodal.training.finetuning.start import initial_weights, load_start
+from multimodal.training.options import TrainOptions
 from tests.small_model import load_all_encoders, picture, small_checkpoint
 
 pytest_plugins = ("tests.mlflow_fixtures",)
@@ -90,6 +102,24 @@ def test_champion_is_loaded_and_answers_as_it_was_packed(workspace, packages):
     predictor = load_champion(workspace, "sample", "cpu")
     ((row, text),) = packages[0].probe
     assert predictor.predict([row])[0].text == text
+
+
+def test_a_registered_model_is_fetched_to_start_from(workspace, packages, project_folder):
+    """By alias or number, the files that were registered; another form or version is refused in words."""
+    first, second = (register(workspace, package, score) for package, score in zip(packages, (0.5, 0.4), strict=False))
+    assert champion(workspace, "sample").version == first.version
+    for uri, package in (("models:/sample@champion", packages[0]), (second.uri, packages[1])):
+        folder = fetch_package(workspace, uri)
+        assert initial_weights(TrainOptions(init_from=str(folder))) == initial_weights(
+            TrainOptions(init_from=str(package.path))
+        )
+        assert load_start(str(folder)).decoder.config.tasks == tuple(package.tasks)
+    overrides = [f"workspace={workspace}", "train.init_from=models:/sample@champion"]
+    started = job_of(load_config("conf/sample.yaml", overrides)).train.init_from
+    assert started == str(fetch_package(workspace, "models:/sample@champion"))
+    for uri, problem in (("models:/sample/9", "no version '9'"), ("models:/sample", "not of the form models:/name@")):
+        with pytest.raises(RegistryError, match=problem):
+            fetch_package(workspace, uri)
 
 
 def test_registering_leaves_the_environment_alone(workspace, packages):

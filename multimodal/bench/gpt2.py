@@ -23,6 +23,7 @@ from multimodal.errors import RequestError
 from multimodal.generation import TextGenerator
 from multimodal.generation.autoregressive import Written
 from multimodal.generation.calibration import Calibration
+from multimodal.generation.guidance import GuidedCondition
 from multimodal.generation.writers import AutoregressiveWriter
 from multimodal.tasks import Canvas
 from multimodal.tokenizer import TextTokenizer
@@ -147,8 +148,7 @@ class GenerateWriter(AutoregressiveWriter):
     def write(
         self,
         canvases: Sequence[Canvas],
-        condition: Condition,
-        null: Condition | None,
+        guided: GuidedCondition,
         options: SamplerOptions,
         generators: Sequence[torch.Generator] | None,
         trajectory: bool,
@@ -160,10 +160,11 @@ class GenerateWriter(AutoregressiveWriter):
             RequestError: guidance or a temperature is asked for, or beams for a text with several gaps.
         """
         ends = [max(1, len(canvas.gaps)) for canvas in canvases]
-        if null is not None or options.temperature > 0:
+        if len(guided.weights) > 1 or options.temperature > 0:
             raise RequestError("the GPT-2 of the comparison takes no guidance and no temperature; leave both out")
         if options.beams > 1 and max(ends) > 1:
             raise RequestError(f"`generate` ends beams at their first end, this text has {max(ends)} gaps; use 1 beam")
+        condition = guided.condition
         device, pad = condition.bias.device, self.tokenizer.pad_token_id
         prompts = torch.tensor([self._prompt(canvas) for canvas in canvases], device=device)
         start = prompts.shape[1]

@@ -2,19 +2,33 @@
 
 config        its shape
 layers        attention, feed-forward layer, norms, rotary positions
-conditioning  latents, task and style become one sequence of condition tokens
+adapters      latents become tokens of its width, fewer where that is asked for
+conditioning  latents, task, style and draft become one sequence of condition tokens
 cache         what a causal decoder has read
 noisy         noisy vectors in place of tokens
 model         blocks and decoder
 """
 
 from multimodal.decoder.cache import TextCache
-from multimodal.decoder.conditioning import Condition, ConditionInput, style_index, task_index
+from multimodal.decoder.conditioning import (
+    CONDITION_TYPES,
+    DRAFT,
+    LATENTS,
+    STYLE,
+    Condition,
+    ConditionInput,
+    style_index,
+    task_index,
+)
 from multimodal.decoder.config import ContinuousConfig, DecoderConfig
 from multimodal.decoder.model import CrossAttentionDecoder
 from multimodal.decoder.noisy import NoisyText
 
 __all__ = [
+    "CONDITION_TYPES",
+    "DRAFT",
+    "LATENTS",
+    "STYLE",
     "Condition",
     "ConditionInput",
     "ContinuousConfig",

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from multimodal.decoder.adapters import LatentAdapter
 from multimodal.decoder.config import DecoderConfig
 from multimodal.decoder.drafts import Draft
-from multimodal.decoder.layers import Norm
+from multimodal.decoder.layers import build_norm
+
+CONDITION_TYPES = ("latents", "draft", "style")
+"""What a row's condition is made of beside its task: each can be dropped, and guided, on its own."""
+
+LATENTS, DRAFT, STYLE = range(3)
+NO_LATENTS, DRAFT_NULL = "none", "draft"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +58,10 @@ class ConditionInput:
     Args:
         task: int64 [batch], index into `DecoderConfig.tasks`.
         style: int64 [batch], index into `DecoderConfig.styles`, -1 for none.
-        modality: whose latents these are; None: none of the rows has latents.
-        hidden_states: float [batch, latents, latent_sizes[modality]].
+        modality: whose latents these are, or would be; None: the task reads none.
+        hidden_states: float [batch, latents, latent_sizes[modality]]; None: none of the rows has latents.
         attention_mask: bool [batch, latents].
-        dropped: bool [batch], rows whose latents, draft and style are replaced by the learned null condition.
+        dropped: bool [batch, types], which of a row's `CONDITION_TYPES` are replaced by their learned null conditions.
         draft: int64 [batch, draft], tokens of a text to be edited, for decoders that read drafts.
         draft_mask: bool [batch, draft], where `draft` is no padding.
     """
@@ -78,55 +83,12 @@ class ConditionInput:
         return replace(self, **tensors)
 
 
-class LatentAdapter(nn.Module):
-    """Projects one modality's latents to the decoder's width and tells their order.
-
-    Latents that follow the text's order (speech, spelling) also say where in the text they belong: each emits a share
-    of a token, and its place is what those before it have emitted (continuous integrate-and-fire, Dong & Xu 2020).
-
-    Args:
-        latent_size, hidden_size: widths.
-        grid_positions: how many latents lie on a fixed grid; 0: they are a sequence.
-        rate: tokens per latent at first; 0: the latents have no order in common with text.
-    """
-
-    def __init__(self, latent_size: int, hidden_size: int, grid_positions: int = 0, rate: float = 0.0) -> None:
-        super().__init__()
-        self.grid = nn.Parameter(torch.randn(grid_positions, hidden_size)) if grid_positions else None
-        self.norm = nn.LayerNorm(latent_size)
-        self.project = nn.Sequential(
-            nn.Linear(latent_size, hidden_size), nn.GELU(), nn.Linear(hidden_size, hidden_size)
-        )
-        self.position = nn.Linear(hidden_size, hidden_size, bias=False)
-        self.rate = rate
-        self.emit = nn.Linear(hidden_size, 1) if rate else None
-
-    def initialise(self) -> None:
-        """Every latent emits the mean rate at first."""
-        if self.emit is not None:
-            nn.init.zeros_(self.emit.weight)
-            nn.init.constant_(self.emit.bias, math.log(self.rate / max(1e-3, 1 - self.rate)))
-
-    def places(self, projected: Tensor, mask: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Place of each latent, float [batch, latents], and tokens in all, float [batch]; None without an order."""
-        if self.emit is None:
-            return None
-        emitted = self.emit(projected).squeeze(-1).float().sigmoid() * mask
-        return emitted.cumsum(-1) - emitted / 2 - 0.5, emitted.sum(-1)  # a token's own middle is its place
-
-    def forward(self, latents: Tensor) -> Tensor:
-        """[batch, latents, latent_size] -> [batch, latents, hidden_size]."""
-        order = sinusoids(latents.shape[1], self.position.in_features).to(latents) if self.grid is None else self.grid
-        projected: Tensor = self.project(self.norm(latents)) + self.position(order)
-        return projected
-
-
 @dataclass(frozen=True, slots=True)
 class EmbeddedCondition:
     """Condition tokens of a batch.
 
     Args:
-        tokens: float [batch, n, hidden] with n = 3 + latents + draft.
+        tokens: float [batch, n, hidden]: task, style, null, latents, and where there are drafts their null and they.
         mask: bool [batch, n], where they are real.
         places, lengths: as in `Condition`.
     """
@@ -138,22 +100,21 @@ class EmbeddedCondition:
 
 
 class ConditionEmbedder(nn.Module):
-    """Turns task, style, latents and a draft's states into one sequence of condition tokens."""
+    """Turns task, style, latents and a draft's states into one sequence of condition tokens.
+
+    What is dropped leaves its null condition behind: latents that of their modality, a draft the draft's, a style the
+    embedding of "no style".
+    """
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.task = nn.Embedding(len(config.tasks), config.hidden_size)
         self.style = nn.Embedding(len(config.styles) + 1, config.hidden_size)  # the last is "no style"
-        self.null = nn.Parameter(torch.randn(config.hidden_size) * 0.02)
-        self.adapters = nn.ModuleDict(
-            {
-                name: LatentAdapter(
-                    size, config.hidden_size, config.grid_positions.get(name, 0), config.rates.get(name, 0.0)
-                )
-                for name, size in sorted(config.latent_sizes.items())
-            }
-        )
-        self.norm = Norm(config.hidden_size)
+        names = (NO_LATENTS, *sorted(config.latent_sizes), *([DRAFT_NULL] if config.drafts else []))
+        self.null = nn.ParameterDict({name: torch.randn(config.hidden_size) * 0.02 for name in names})
+        self.adapters = nn.ModuleDict({name: LatentAdapter(config, name) for name in sorted(config.latent_sizes)})
+        self.norm = build_norm(config)
+        self.register_load_state_dict_pre_hook(_spread_null)  # type: ignore[no-untyped-call]
 
     def forward(self, condition: ConditionInput, draft: Tensor | None = None) -> EmbeddedCondition:
         """The condition's tokens.
@@ -162,41 +123,42 @@ class ConditionEmbedder(nn.Module):
             condition: of a batch.
             draft: [batch, draft, hidden], states of its tokens.
         """
-        batch = len(condition.task)
-        keep = torch.ones(batch, dtype=torch.bool, device=condition.task.device)
-        if condition.dropped is not None:
-            keep = ~condition.dropped
-        style = torch.where(keep, condition.style, -1) % self.style.num_embeddings
-        null = self.null.expand(batch, -1)
+        batch, dropped = len(condition.task), condition.dropped
+        if dropped is None:
+            dropped = torch.zeros(batch, len(CONDITION_TYPES), dtype=torch.bool, device=condition.task.device)
+        style = torch.where(dropped[:, STYLE], -1, condition.style) % self.style.num_embeddings
+        null = self.null[condition.modality or NO_LATENTS].expand(batch, -1)
         tokens = torch.stack([self.task(condition.task), self.style(style), null], 1)  # [batch, 3, hidden]
-        mask = torch.ones(batch, 3, dtype=torch.bool, device=keep.device)
+        mask = torch.ones(batch, 3, dtype=torch.bool, device=dropped.device)
         parts, masks = [tokens], [mask]
-        places, lengths = [torch.full((batch, 3), torch.nan, device=keep.device)], None
+        places, lengths = [nowhere(mask)], None
         if condition.modality and condition.hidden_states is not None and condition.attention_mask is not None:
-            mask[:, 2] = ~keep  # the null token stands in for latents, never beside them
-            adapter = self.adapters[condition.modality]
-            assert isinstance(adapter, LatentAdapter)
-            projected = adapter(condition.hidden_states)
-            parts.append(projected.to(tokens))
-            masks.append(condition.attention_mask & keep[:, None])
-            found = adapter.places(projected, condition.attention_mask)
-            places.append(torch.full(masks[-1].shape, torch.nan, device=keep.device) if found is None else found[0])
-            lengths = None if found is None else found[1]
+            mask[:, 2] = dropped[:, LATENTS]  # a null stands in for what is dropped, never beside it
+            latents = self.adapters[condition.modality](condition.hidden_states, condition.attention_mask)
+            parts.append(latents.tokens.to(tokens))
+            masks.append(latents.mask & ~dropped[:, LATENTS, None])
+            places.append(nowhere(latents.mask) if latents.places is None else latents.places)
+            lengths = latents.lengths
         if draft is not None and condition.draft_mask is not None:
-            parts.append(draft.to(tokens))
-            masks.append(condition.draft_mask & keep[:, None])
-            places.append(torch.arange(masks[-1].shape[1], device=keep.device).float().expand(batch, -1))
+            parts += [self.null[DRAFT_NULL].expand(batch, 1, -1), draft.to(tokens)]
+            masks += [dropped[:, DRAFT, None], condition.draft_mask & ~dropped[:, DRAFT, None]]
+            order = torch.arange(draft.shape[1], device=draft.device, dtype=torch.float32)
+            places += [nowhere(masks[-2]), order.expand(batch, -1)]
         placed = torch.cat(places, 1) if draft is not None or lengths is not None else None
         return EmbeddedCondition(self.norm(torch.cat(parts, 1)), torch.cat(masks, 1), placed, lengths)
 
 
-@lru_cache(maxsize=64)
-def sinusoids(length: int, size: int) -> Tensor:
-    """Fixed positions [length, size] (Vaswani et al. 2017)."""
-    angles = torch.arange(length)[:, None] * torch.exp(
-        torch.arange(0, size, 2) * (-torch.log(torch.tensor(1e4)) / size)
-    )
-    return torch.cat([angles.sin(), angles.cos()], -1)
+def nowhere(mask: Tensor) -> Tensor:
+    """Places of condition tokens that belong nowhere in the text, float of the mask's shape."""
+    return torch.full(mask.shape, torch.nan, device=mask.device)
+
+
+def _spread_null(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Checkpoints from when all types shared one null condition: each gets it."""
+    assert isinstance(module, ConditionEmbedder)
+    shared = state.pop(f"{prefix}null", None)
+    if shared is not None:
+        state |= {f"{prefix}null.{name}": shared.clone() for name in module.null}
 
 
 def task_index(config: DecoderConfig, names: Sequence[str]) -> Tensor:

@@ -42,6 +42,8 @@ class DecoderConfig:
             position, since rows and columns are no smooth function of a running index. Others get sinusoids.
         rates: modality -> tokens per latent, where latents follow the text's order (speech, text): heads are then
             drawn to the latents around a token's own place. Modalities not named have no order in common with text.
+        resample: modality -> number of learned queries that read its latents in the decoder's stead.
+        downsample: modality -> how many neighbouring latents become one; not for latents on a grid.
         drafts: tasks that are given the tokens of a text to be edited.
         draft_layers: of the encoder that reads them.
         max_draft: longest draft in tokens, its end included.
@@ -49,6 +51,12 @@ class DecoderConfig:
         process: the diffusion process that it was trained to undo; a causal decoder undoes none.
         process_options: what that process takes beside tokens, by name.
         continuous: of a decoder that reads noisy vectors in place of tokens; None: it reads tokens.
+        norm: `layer` or `rms`.
+        activation: of the gated feed-forward layers: `silu` (SwiGLU) or `gelu` (GeGLU).
+        feed_forward_size: their inner width; 0: 8/3 of `hidden_size`, to the next multiple of 32.
+        qk_norm: whether queries and keys are normalised.
+        rotary_bases: of the blocks' rotary positions, in turn.
+        embedding_norm: the embeddings are normalised instead of the first block's input to self-attention.
     """
 
     vocab_size: int
@@ -57,6 +65,8 @@ class DecoderConfig:
     tasks: tuple[str, ...]
     styles: tuple[str, ...] = ()
     grid_positions: Mapping[str, int] = field(default_factory=dict)
+    resample: Mapping[str, int] = field(default_factory=dict)
+    downsample: Mapping[str, int] = field(default_factory=dict)
     hidden_size: int = 192
     num_layers: int = 4
     num_heads: int = 6
@@ -69,10 +79,19 @@ class DecoderConfig:
     process: str = "absorbing"
     process_options: Mapping[str, float] = field(default_factory=dict)
     continuous: ContinuousConfig | None = None
+    norm: str = "layer"
+    activation: str = "silu"
+    feed_forward_size: int = 0
+    qk_norm: bool = True
+    rotary_bases: tuple[float, ...] = (1e4,)
+    embedding_norm: bool = False
 
     def __post_init__(self) -> None:
         if self.hidden_size % (2 * self.num_heads):
             raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of 2 * num_heads {2 * self.num_heads}")
+        both = sorted(self.downsample.keys() & self.grid_positions.keys())
+        if both:
+            raise ValueError(f"latents of {both[0]} lie on a grid, whose neighbours are no row: resample them instead")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` reads it."""
@@ -81,9 +100,12 @@ class DecoderConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DecoderConfig:
         """The inverse of `to_dict`."""
-        lists = {name: tuple(values[name]) for name in ("tasks", "styles", "drafts") if name in values}
-        continuous = ContinuousConfig(**values["continuous"]) if values.get("continuous") else None
-        return cls(**{**values, **lists, "continuous": continuous})
+        known: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        if known.get("continuous"):
+            known["continuous"] = ContinuousConfig(**known["continuous"])
+        return cls(**known)
 
 
 def _plain(value: Any) -> Any:

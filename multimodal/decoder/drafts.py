@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from multimodal.decoder.config import DecoderConfig
-from multimodal.decoder.layers import Attention, Norm, SwiGLU, rotary_angles, rotate
+from multimodal.decoder.layers import Attention, GatedFeedForward, build_norm, rotary_angles, rotate
 
 POINTER_SIZE = 64
 """Features by which a written position and a draft's token find each other."""
@@ -43,9 +43,9 @@ class DraftBlock(nn.Module):
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
-        self.attention = Attention(config.hidden_size, config.num_heads)
-        self.feed_forward = SwiGLU(config.hidden_size)
-        self.attention_norm, self.feed_forward_norm = (Norm(config.hidden_size) for _ in range(2))
+        self.attention = Attention(config)
+        self.feed_forward = GatedFeedForward(config)
+        self.attention_norm, self.feed_forward_norm = (build_norm(config) for _ in range(2))
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """x: [batch, draft, hidden]; bias: [batch, 1, 1, draft]."""
@@ -65,7 +65,7 @@ class DraftEncoder(nn.Module):
         super().__init__()
         self.position = nn.Embedding(config.max_draft, config.hidden_size)
         self.blocks = nn.ModuleList(DraftBlock(config) for _ in range(config.draft_layers))
-        self.norm = Norm(config.hidden_size)
+        self.norm = build_norm(config)
 
     def forward(self, tokens: Tensor, mask: Tensor, embedding: nn.Embedding) -> Tensor:
         """States [batch, draft, hidden] of tokens, int64 [batch, draft], of which `mask` says which are real."""

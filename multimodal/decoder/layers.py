@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from multimodal.decoder.config import DecoderConfig
 
-class Norm(nn.LayerNorm):
+
+class LayerNorm(nn.LayerNorm):
     """Layer norm without bias, in the dtype that its output is multiplied in: bf16 under autocast.
 
     The round to bf16 would come right after it anyway; before it, it is made once and not once per product.
-    Not RMSNorm: on a CPU that runs as a dozen small kernels and layer norm as one, a fifth of a training step.
     """
 
     def __init__(self, size: int) -> None:
@@ -21,22 +23,52 @@ class Norm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., size] -> [..., size]."""
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))
+        x = as_multiplied(x)
         return functional.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), eps=self.eps)
 
 
-class Attention(nn.Module):
-    """Multi-head attention with normalised queries and keys (QK-norm)."""
+class RmsNorm(nn.RMSNorm):
+    """Root-mean-square norm (Zhang and Sennrich 2019), in the dtype that its output is multiplied in.
 
-    def __init__(self, hidden_size: int, num_heads: int) -> None:
+    Not the default: on a CPU it runs as a dozen small kernels and layer norm as one.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, eps=1e-5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., size] -> [..., size]."""
+        x = as_multiplied(x)
+        return functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), eps=self.eps)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": functional.silu, "gelu": functional.gelu}
+NORMS: dict[str, type[LayerNorm] | type[RmsNorm]] = {"layer": LayerNorm, "rms": RmsNorm}
+
+
+def build_norm(config: DecoderConfig, size: int | None = None) -> nn.Module:
+    """The configured norm, of hidden states unless a size is given."""
+    return NORMS[config.norm](size or config.hidden_size)
+
+
+def as_multiplied(x: Tensor) -> Tensor:
+    """In the dtype of products: autocast's where that is on."""
+    return x.to(torch.get_autocast_dtype(x.device.type)) if torch.is_autocast_enabled(x.device.type) else x
+
+
+class Attention(nn.Module):
+    """Multi-head attention with normalised queries and keys (QK-norm), unless the config leaves that out."""
+
+    def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
-        self.num_heads = num_heads
-        head_size = hidden_size // num_heads
+        hidden_size, self.num_heads = config.hidden_size, config.num_heads
+        head_size = hidden_size // self.num_heads
         self.query = nn.Linear(hidden_size, hidden_size, bias=False)
         self.key_value = nn.Linear(hidden_size, 2 * hidden_size, bias=False)
         self.output = nn.Linear(hidden_size, hidden_size, bias=False)
-        self.query_norm, self.key_norm = Norm(head_size), Norm(head_size)
+        self.query_norm, self.key_norm = (
+            build_norm(config, head_size) if config.qk_norm else nn.Identity() for _ in range(2)
+        )
 
     def keys_values(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values, each [batch, heads, length, head_size]."""
@@ -76,26 +108,27 @@ def plain_attention(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor 
     return mixed
 
 
-class SwiGLU(nn.Module):
-    """Gated feed-forward layer (Shazeer 2020)."""
+class GatedFeedForward(nn.Module):
+    """Gated feed-forward layer: SwiGLU or GeGLU (Shazeer 2020)."""
 
-    def __init__(self, hidden_size: int) -> None:
+    def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
-        inner = -(-hidden_size * 8 // 3 // 32) * 32
-        self.gate_up = nn.Linear(hidden_size, 2 * inner, bias=False)
-        self.down = nn.Linear(inner, hidden_size, bias=False)
+        inner = config.feed_forward_size or -(-config.hidden_size * 8 // 3 // 32) * 32
+        self.gate_up = nn.Linear(config.hidden_size, 2 * inner, bias=False)
+        self.down = nn.Linear(inner, config.hidden_size, bias=False)
+        self.activation = ACTIVATIONS[config.activation]
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """[..., hidden] -> [..., hidden]."""
         gate, up = self.gate_up(hidden_states).chunk(2, -1)
-        output: Tensor = self.down(functional.silu(gate) * up)
+        output: Tensor = self.down(self.activation(gate) * up)
         return output
 
 
 @lru_cache(maxsize=64)
-def rotary_angles(length: int, head_size: int) -> tuple[Tensor, Tensor]:
+def rotary_angles(length: int, head_size: int, base: float = 1e4) -> tuple[Tensor, Tensor]:
     """Cosines and sines of rotary positions, each [length, head_size / 2] (RoFormer, Su et al. 2021)."""
-    frequencies = 1e4 ** (-torch.arange(0, head_size, 2) / head_size)
+    frequencies = base ** (-torch.arange(0, head_size, 2) / head_size)
     angles = torch.arange(length)[:, None] * frequencies
     return angles.cos(), angles.sin()
 

@@ -6,11 +6,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from multimodal.decoder.adapters import LatentAdapter
 from multimodal.decoder.cache import TextCache
-from multimodal.decoder.conditioning import Condition, ConditionEmbedder, ConditionInput, LatentAdapter
+from multimodal.decoder.conditioning import DRAFT, Condition, ConditionEmbedder, ConditionInput
 from multimodal.decoder.config import DecoderConfig
 from multimodal.decoder.drafts import CopyPointer, DraftEncoder
-from multimodal.decoder.layers import Alignment, Attention, Norm, SwiGLU, causal_bias, rotary_angles, rotate
+from multimodal.decoder.layers import (
+    Alignment,
+    Attention,
+    GatedFeedForward,
+    build_norm,
+    causal_bias,
+    rotary_angles,
+    rotate,
+)
 from multimodal.decoder.noisy import NoisyText, build_reader
 
 
@@ -20,10 +29,12 @@ class DecoderBlock(nn.Module):
     def __init__(self, config: DecoderConfig, layer: int) -> None:
         super().__init__()
         self.layer, self.causal = layer, config.causal
-        self.self_attention = Attention(config.hidden_size, config.num_heads)
-        self.cross_attention = Attention(config.hidden_size, config.num_heads)
-        self.feed_forward = SwiGLU(config.hidden_size)
-        self.self_norm, self.cross_norm, self.feed_forward_norm = (Norm(config.hidden_size) for _ in range(3))
+        self.rotary_base = config.rotary_bases[layer % len(config.rotary_bases)]
+        self.self_attention = Attention(config)
+        self.cross_attention = Attention(config)
+        self.feed_forward = GatedFeedForward(config)
+        self.cross_norm, self.feed_forward_norm = (build_norm(config) for _ in range(2))
+        self.self_norm = nn.Identity() if config.embedding_norm and layer == 0 else build_norm(config)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor, past: TextCache | None = None) -> Tensor:
@@ -38,7 +49,8 @@ class DecoderBlock(nn.Module):
         keys, values = self.self_attention.keys_values(x)
         queries = self.self_attention.queries(x)
         start = past.length if past else 0
-        cos, sin = (part[start:].to(queries) for part in rotary_angles(start + x.shape[1], queries.shape[-1]))
+        angles = rotary_angles(start + x.shape[1], queries.shape[-1], self.rotary_base)
+        cos, sin = (part[start:].to(queries) for part in angles)
         queries, keys = rotate(queries, cos, sin), rotate(keys, cos, sin)
         if past:
             keys, values = past.append(self.layer, keys, values)
@@ -60,10 +72,11 @@ class CrossAttentionDecoder(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.position = nn.Embedding(config.max_tokens, config.hidden_size)
+        self.embedding_norm = build_norm(config) if config.embedding_norm else nn.Identity()
         self.condition_embedder = ConditionEmbedder(config)
         self.alignment = Alignment(config.num_heads) if config.rates or config.drafts else None
         self.blocks = nn.ModuleList(DecoderBlock(config, layer) for layer in range(config.num_layers))
-        self.norm = Norm(config.hidden_size)
+        self.norm = build_norm(config)
         self.draft_encoder = DraftEncoder(config) if config.drafts else None
         self.pointer = CopyPointer(config) if config.drafts else None
         self.reader = build_reader(config, config.continuous) if config.continuous else None
@@ -92,7 +105,7 @@ class CrossAttentionDecoder(nn.Module):
             assert condition.draft_mask is not None
             readable = condition.draft_mask
             if condition.dropped is not None:
-                readable = readable & ~condition.dropped[:, None]
+                readable = readable & ~condition.dropped[:, DRAFT, None]
             states = self.draft_encoder(condition.draft, condition.draft_mask, self.embedding)
             draft = self.pointer.read(states, condition.draft, readable)
         read = self.condition_embedder(condition, states)
@@ -121,7 +134,7 @@ class CrossAttentionDecoder(nn.Module):
             embeddings in place of logits, with their size in place of vocab, where the objective is `mse`.
         """
         start = past.length if past else 0
-        x = self._embed(tokens)  # [batch, length, hidden]
+        x = self.embedding_norm(self._embed(tokens))  # [batch, length, hidden]
         x = x + self.position.weight[start : start + x.shape[1]]
         bias = condition.bias
         if self.alignment is not None and condition.places is not None:

@@ -4,6 +4,8 @@
     image         open_clip towers
     audio         Whisper and wav2vec 2.0 encoders
     text          T5 encoders over bytes
+    masked_lm     pretrained masked language models, which a decoder may start from
+    hub           whether a pretrained name can be had
     encode        the encode stage for one modality
     pretraining   towers from scratch
 

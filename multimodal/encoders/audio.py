@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from multimodal.encoders.base import Encoder, EncoderOutput, pick_device
 from multimodal.encoders.ctc import ALPHABET, CTCHead, greedy_texts
-from multimodal.encoders.hub import is_local, no_progress_bars, require_reachable
+from multimodal.encoders.hub import is_local, no_progress_bars, require_reachable, shipped_instead
 from multimodal.encoders.options import EncoderOptions
 from multimodal.encoders.text import average_neighbours
 from multimodal.encoders.towers import SAMPLING_RATE, TOWERS, SpeechTower, Wave
@@ -139,7 +139,7 @@ def build_audio_encoder(options: EncoderOptions) -> AudioEncoder:
             model, extractor = _load_folder(options.kind, folder)
         head = _load_head(folder / CTC_HEAD, model.config.hidden_size)
     else:
-        from_cache = require_reachable(options.weights, _SHIPPED)
+        from_cache = require_reachable(options.weights, shipped_instead(_SHIPPED))
         model, extractor = _load(options.kind, options.weights, local_files_only=from_cache)
     tower = TOWERS[options.kind](model, extractor)
     return AudioEncoder(tower, options.kind, options.downsample, pick_device(options.device), head)

@@ -21,28 +21,44 @@ def is_local(weights: str) -> bool:
     return Path(weights).exists() or weights.startswith((".", "/", "~")) or weights.count("/") > 1
 
 
-def require_reachable(name: str, shipped: str, files: Sequence[str] = ("config.json",)) -> bool:
+def require_reachable(
+    name: str, cure: str, files: Sequence[str] = ("config.json",), cache_dir: str | Path | None = None
+) -> bool:
     """Check that a hub model is cached or can be downloaded; True where the cache must serve it.
 
     Args:
         name: hub id.
-        shipped: folder of the encoder that ships with the project, for the message.
+        cure: what can be done where there is no network, for the message.
         files: any of these in the cache means that the model is there.
+        cache_dir: other than the hub's own.
 
     Raises:
         EncoderError: it is not cached, and the hub is switched off or does not answer within 2 s.
     """
-    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub import try_to_load_from_cache
 
-    if any(isinstance(try_to_load_from_cache(name, file), str) for file in files):
+    if any(isinstance(try_to_load_from_cache(name, file, cache_dir), str) for file in files):
         return True
-    if constants.HF_HUB_OFFLINE or not _answers(constants.ENDPOINT):
-        raise EncoderError(
-            f"'{name}' is neither a local folder nor in the hub's cache, and {constants.ENDPOINT} cannot be reached; "
-            f"set `weights` to a local folder ({shipped} ships with the project), download the model where there is a "
-            "network and copy it, or unset HF_HUB_OFFLINE"
-        )
+    cures = f"{cure}, download the model where there is a network and copy it"
+    require_answer(cures, f"'{name}' is neither a local folder nor in the hub's cache, and ")
     return False
+
+
+def require_answer(cure: str, before: str = "") -> None:
+    """Check that the hub answers.
+
+    Raises:
+        EncoderError: it is switched off or does not answer within 2 s; the message says `before` and `cure` too.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or not _answers(constants.ENDPOINT):
+        raise EncoderError(f"{before}{constants.ENDPOINT} cannot be reached; {cure}, or unset HF_HUB_OFFLINE")
+
+
+def shipped_instead(folder: str) -> str:
+    """The cure for an encoder that cannot be reached."""
+    return f"set `weights` to a local folder ({folder} ships with the project)"
 
 
 @contextmanager
@@ -66,7 +82,9 @@ def _answers(endpoint: str) -> bool:
 
     def connect() -> None:
         try:
-            with socket.create_connection((url.hostname or "", url.port or 443), timeout=PROBE_SECONDS):
+            with socket.create_connection(
+                (url.hostname or "", url.port or (80 if url.scheme == "http" else 443)), timeout=PROBE_SECONDS
+            ):
                 answered.set()
         except OSError:
             return

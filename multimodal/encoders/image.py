@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from multimodal.encoders.base import Encoder, EncoderOutput, pick_device
-from multimodal.encoders.hub import is_local, require_reachable
+from multimodal.encoders.hub import is_local, require_reachable, shipped_instead
 from multimodal.encoders.options import EncoderOptions
 from multimodal.errors import EncoderError, MediaError
 from multimodal.fingerprint import digest, new_folder, write_file, write_json
@@ -227,7 +227,9 @@ def _create_pretrained(name: str, tag: str) -> tuple[Any, Any]:
     if not source:
         known = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
         raise EncoderError(f"'{name}' has no pretrained weights '{tag}'; it has: {known}")
-    require_reachable(str(source.get("hf_hub", "")).rstrip("/") or name, "data/encoders/image", OPEN_CLIP_FILES)
+    require_reachable(
+        str(source.get("hf_hub", "")).rstrip("/") or name, shipped_instead("data/encoders/image"), OPEN_CLIP_FILES
+    )
     # weights_only, open_clip's default: old tags that were published as pickles cannot run code either.
     model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=tag)
     return model, preprocess

@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from multimodal.encoders.base import Encoder, EncoderOutput, pick_device
-from multimodal.encoders.hub import is_local, require_reachable
+from multimodal.encoders.hub import is_local, require_reachable, shipped_instead
 from multimodal.encoders.options import EncoderOptions
 from multimodal.errors import EncoderError, MediaError
 from multimodal.fingerprint import digest, new_folder, write_file, write_json
@@ -101,7 +101,7 @@ def build_text_encoder(options: EncoderOptions) -> TextEncoder:
     elif is_local(options.weights):
         model = _load_folder(Path(options.weights))
     else:
-        cached = require_reachable(options.weights, shipped="data/encoders/text")
+        cached = require_reachable(options.weights, shipped_instead("data/encoders/text"))
         model = _load_pretrained(options.weights, local_files_only=cached)
     return TextEncoder(model, options.downsample, pick_device(options.device))
 

@@ -1,6 +1,8 @@
 """From conditioning latents to text.
 
 generator       decoder, tokenizer and sampler behind one call
+guidance        passes without parts of the condition, and how they are composed
+storage         decoder and tokenizer on disk and on the Hugging Face hub
 writers         the ways to fill a canvas: by diffusion of tokens or of vectors, and left to right
 continuous      diffusion of vectors: the process that a decoder was trained for
 autoregressive  left to right: how texts become sequences; greedy, drawn and beam search
@@ -12,7 +14,20 @@ calibration     what the model's probabilities are worth
 """
 
 from multimodal.generation.constraints import Constraints
-from multimodal.generation.generator import CONFIG, TOKENIZER, WEIGHTS, TextGenerator, pad_latents
+from multimodal.generation.generator import TextGenerator, pad_latents
+from multimodal.generation.storage import CONFIG, FILES, TOKENIZER, WEIGHTS, require_files, write_model
 from multimodal.generation.text import Generation, Request
 
-__all__ = ["CONFIG", "TOKENIZER", "WEIGHTS", "Constraints", "Generation", "Request", "TextGenerator", "pad_latents"]
+__all__ = [
+    "CONFIG",
+    "FILES",
+    "TOKENIZER",
+    "WEIGHTS",
+    "Constraints",
+    "Generation",
+    "Request",
+    "TextGenerator",
+    "pad_latents",
+    "require_files",
+    "write_model",
+]

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from multimodal.decoder import Condition, ConditionInput, CrossAttentionDecoder, DecoderConfig, style_index, task_index
+from multimodal.decoder import (
+    CONDITION_TYPES,
+    DRAFT,
+    ConditionInput,
+    CrossAttentionDecoder,
+    style_index,
+    task_index,
+)
 from multimodal.diffusion.samplers import SamplerOutput
-from multimodal.errors import CheckpointError, RequestError
-from multimodal.generation.calibration import Calibration, read_calibrations
+from multimodal.errors import RequestError
+from multimodal.generation.calibration import Calibration
 from multimodal.generation.consensus import most_agreeable
 from multimodal.generation.constrained import Attempt, ConstrainedSearch, Sheet, ban_mask
 from multimodal.generation.constraints import Constraints
+from multimodal.generation.guidance import guide
+from multimodal.generation.storage import SavedModel
 from multimodal.generation.text import Generation, Request
 from multimodal.generation.writers import build_writer
 from multimodal.sample import Task
@@ -30,10 +35,8 @@ from multimodal.tasks import LENGTH_BUCKET, Canvas, blank_canvas, draft_batch, i
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.options import SamplerOptions
 
-WEIGHTS, CONFIG, TOKENIZER = "decoder.safetensors", "config.json", "tokenizer.json"
 
-
-class TextGenerator:
+class TextGenerator(SavedModel):
     """Writes texts with a trained decoder.
 
     Args:
@@ -43,8 +46,6 @@ class TextGenerator:
         calibrations: task -> what its probabilities are worth; tasks not named say what the softmax says.
     """
 
-    decoder_class: ClassVar[type[CrossAttentionDecoder]] = CrossAttentionDecoder
-
     def __init__(
         self,
         decoder: CrossAttentionDecoder,
@@ -52,27 +53,8 @@ class TextGenerator:
         canvas: dict[str, int],
         calibrations: Mapping[str, Calibration] | None = None,
     ) -> None:
-        self.decoder = decoder
-        self.tokenizer = tokenizer
-        self.canvas = canvas
-        self.calibrations = dict(calibrations or {})
+        super().__init__(decoder, tokenizer, canvas, calibrations)
         self.writer = build_writer(decoder, tokenizer)
-
-    @classmethod
-    def load(cls, checkpoint: Path, device: str | torch.device = "cpu") -> TextGenerator:
-        """Read a checkpoint folder.
-
-        Raises:
-            CheckpointError: it is absent or incomplete.
-        """
-        missing = [name for name in (WEIGHTS, CONFIG, TOKENIZER) if not (checkpoint / name).is_file()]
-        if missing:
-            raise CheckpointError(f"{checkpoint} lacks {', '.join(missing)}; it is no finished checkpoint: train again")
-        config = json.loads((checkpoint / CONFIG).read_text())
-        decoder = cls.decoder_class(DecoderConfig.from_dict(config["decoder"]))
-        decoder.load_state_dict(safetensors.torch.load_file(checkpoint / WEIGHTS))
-        tokenizer = TextTokenizer.load(checkpoint / TOKENIZER)
-        return cls(decoder.to(device).eval(), tokenizer, config["canvas"], read_calibrations(config))
 
     @property
     def device(self) -> torch.device:
@@ -127,15 +109,16 @@ class TextGenerator:
 
     def _generate(self, requests: Sequence[Request], options: SamplerOptions, trajectory: bool) -> list[Generation]:
         canvases = [self._start(request) for request in requests]
-        alike: dict[tuple[Task, bool, int], list[int]] = defaultdict(list)
+        alike: dict[tuple[Task, bool, bool, int], list[int]] = defaultdict(list)
         for index, (request, canvas) in enumerate(zip(requests, canvases, strict=True)):
             if request.constraints:
                 continue
-            alike[request.task, request.hidden_states is None, self.writer.length(canvas)].append(index)
+            has_latents, has_style = request.hidden_states is not None, bool(request.style)
+            alike[request.task, has_latents, has_style, self.writer.length(canvas)].append(index)
         written: dict[int, Generation] = {}
         for index in [index for index, request in enumerate(requests) if request.constraints]:
             written[index] = self._write_constrained(requests[index], canvases[index], options)
-        for (task, _, _), indices in alike.items():
+        for (task, *_), indices in alike.items():
             group, starts = [requests[index] for index in indices], [canvases[index] for index in indices]
             with torch.no_grad():
                 output = self._write(task, group, starts, options.of(task), trajectory)
@@ -164,12 +147,11 @@ class TextGenerator:
         trajectory: bool,
         banned: Tensor | None = None,
     ) -> SamplerOutput:
-        condition = self._condition(task, requests)
-        null = self._condition(task, requests, drop=True) if options.guidance_scale != 1 else None
+        guided = guide(self.decoder, self._condition(task, requests), options)
         generators = None
         if self.writer.draws(options):
             generators = [_generator(options.seed, request.request_id) for request in requests]
-        return self.writer.write(canvases, condition, null, options, generators, trajectory, banned)
+        return self.writer.write(canvases, guided, options, generators, trajectory, banned)
 
     @torch.no_grad()
     def _write_constrained(self, request: Request, canvas: Canvas, options: SamplerOptions) -> Generation:
@@ -192,32 +174,35 @@ class TextGenerator:
             nonlocal calls
             calls += 1
             tokens = torch.tensor([sheet.tokens], device=self.device)
-            logits: Tensor = self.decoder(tokens, self._condition(task, [request]))[0]
+            condition = self.decoder.condition(self._condition(task, [request]))
+            logits: Tensor = self.decoder(tokens, condition)[0]
             return logits.log_softmax(-1)
 
         search = ConstrainedSearch(self.tokenizer, fill, likelihoods, len(canvas.tokens))
         found = search.write((request.constraints or Constraints()).checked())
         return replace(found, nfe=calls)
 
-    def _condition(self, task: Task, requests: Sequence[Request], drop: bool = False) -> Condition:
+    def _condition(self, task: Task, requests: Sequence[Request]) -> ConditionInput:
         config = self.decoder.config
         states = [request.hidden_states for request in requests if request.hidden_states is not None]
         hidden_states, attention_mask = pad_latents(states) if states else (None, None)
+        reads = task is not Task.INFILL and task.modality in config.latent_sizes
+        dropped = torch.zeros(len(requests), len(CONDITION_TYPES), dtype=torch.bool)
         draft, draft_mask = None, None
-        if states and task in config.drafts:  # the null condition has no draft either
+        if task in config.drafts:
+            nothing = [request.hidden_states is None or not request.text for request in requests]
+            dropped[:, DRAFT] = torch.tensor(nothing)  # the null condition has no draft either
             drafts = draft_batch(self.tokenizer, [request.text for request in requests], config.max_draft)
             draft, draft_mask = (part.to(self.device) for part in drafts)
-        return self.decoder.condition(
-            ConditionInput(
-                task=task_index(config, [task] * len(requests)).to(self.device),
-                style=style_index(config, [request.style for request in requests]).to(self.device),
-                modality=str(task.modality) if states else None,
-                hidden_states=None if hidden_states is None else hidden_states.to(self.device),
-                attention_mask=None if attention_mask is None else attention_mask.to(self.device),
-                dropped=torch.full((len(requests),), drop, device=self.device),
-                draft=draft,
-                draft_mask=draft_mask,
-            )
+        return ConditionInput(
+            task=task_index(config, [task] * len(requests)).to(self.device),
+            style=style_index(config, [request.style for request in requests]).to(self.device),
+            modality=str(task.modality) if reads else None,
+            hidden_states=None if hidden_states is None else hidden_states.to(self.device),
+            attention_mask=None if attention_mask is None else attention_mask.to(self.device),
+            dropped=dropped.to(self.device),
+            draft=draft,
+            draft_mask=draft_mask,
         )
 
     def _text(self, ids: Sequence[int], canvas: Canvas) -> str:

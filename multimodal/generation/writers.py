@@ -9,7 +9,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from multimodal.decoder import Condition, CrossAttentionDecoder, NoisyText, TextCache
+from multimodal.decoder import CrossAttentionDecoder, NoisyText, TextCache
 from multimodal.diffusion import sampler_for
 from multimodal.diffusion.processes import build_process
 from multimodal.diffusion.samplers import SAMPLERS, Sampler, SamplerOutput
@@ -17,6 +17,7 @@ from multimodal.errors import ConfigError, RequestError
 from multimodal.generation import autoregressive
 from multimodal.generation.autoregressive import AutoregressiveSampler, Written
 from multimodal.generation.continuous import build_text_diffusion, text_sampling
+from multimodal.generation.guidance import GuidedCondition
 from multimodal.tasks import Canvas
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.options import SamplerOptions
@@ -53,8 +54,7 @@ class Writer(ABC):
     def write(
         self,
         canvases: Sequence[Canvas],
-        condition: Condition,
-        null: Condition | None,
+        guided: GuidedCondition,
         options: SamplerOptions,
         generators: Sequence[torch.Generator] | None,
         trajectory: bool,
@@ -64,7 +64,7 @@ class Writer(ABC):
 
         Args:
             canvases: what to start from.
-            condition, null: of the same rows; null where there is guidance.
+            guided: condition of the same rows, with the passes that guidance needs.
             options: of the sampler.
             generators: one per row, where chance is needed.
             trajectory: record the canvas after each step.
@@ -93,8 +93,7 @@ class DiffusionWriter(Writer):
     def write(
         self,
         canvases: Sequence[Canvas],
-        condition: Condition,
-        null: Condition | None,
+        guided: GuidedCondition,
         options: SamplerOptions,
         generators: Sequence[torch.Generator] | None,
         trajectory: bool,
@@ -103,15 +102,10 @@ class DiffusionWriter(Writer):
         """As in `Writer.write`."""
 
         def denoise(tokens: Tensor, rows: Tensor) -> Tensor:
-            logits: Tensor = self.decoder(tokens, condition.rows(rows))
-            if banned is not None:
-                logits = logits.masked_fill(banned[rows], -torch.inf)
-            if null is None:
-                return logits
-            unguided: Tensor = self.decoder(tokens, null.rows(rows)).log_softmax(-1)
-            return unguided + options.guidance_scale * (logits.log_softmax(-1) - unguided)
+            logits = guided.logits(self.decoder, tokens, rows)
+            return logits if banned is None else logits.masked_fill(banned[rows], -torch.inf)
 
-        start = torch.tensor([canvas.tokens for canvas in canvases], device=condition.bias.device)
+        start = torch.tensor([canvas.tokens for canvas in canvases], device=self.decoder.embedding.weight.device)
         return self.sampler(options).sample(denoise, start, generators, trajectory)
 
     def _kind(self, options: SamplerOptions) -> type[Sampler]:
@@ -134,8 +128,11 @@ class AutoregressiveWriter(Writer):
 
     def check(self, options: SamplerOptions) -> None:
         """Guidance is not built for left-to-right decoding."""
-        if options.guidance_scale != 1:
-            raise RequestError(f"guidance_scale {options.guidance_scale} is for diffusion; set it to 1")
+        if options.guidance_scale != 1 or options.guidance:
+            scales = options.guidance or options.guidance_scale
+            raise RequestError(
+                f"guidance is for diffusion, got {scales}; set guidance_scale to 1 and leave guidance out"
+            )
 
     def draws(self, options: SamplerOptions) -> bool:
         """By temperature."""
@@ -148,14 +145,14 @@ class AutoregressiveWriter(Writer):
     def write(
         self,
         canvases: Sequence[Canvas],
-        condition: Condition,
-        null: Condition | None,
+        guided: GuidedCondition,
         options: SamplerOptions,
         generators: Sequence[torch.Generator] | None,
         trajectory: bool,
         banned: Tensor | None = None,
     ) -> SamplerOutput:
         """As in `Writer.write`; there is neither guidance nor trajectory."""
+        condition = guided.condition
         device = condition.bias.device
         tokenizer = self.tokenizer
         prompts = torch.tensor([self._prompt(canvas) for canvas in canvases], device=device)
@@ -217,8 +214,7 @@ class ContinuousWriter(Writer):
     def write(
         self,
         canvases: Sequence[Canvas],
-        condition: Condition,
-        null: Condition | None,
+        guided: GuidedCondition,
         options: SamplerOptions,
         generators: Sequence[torch.Generator] | None,
         trajectory: bool,
@@ -229,12 +225,11 @@ class ContinuousWriter(Writer):
 
         def denoise(vectors: Tensor, estimate: Tensor | None, noise: Tensor, rows: Tensor) -> Tensor:
             text = NoisyText(vectors, estimate, noise)
-            output: Tensor = self.decoder(text, condition.rows(rows))
-            if null is None:
-                return output
-            return self.diffusion.guide(output, self.decoder(text, null.rows(rows)), options.guidance_scale)
+            outputs = [self.decoder(text, one.rows(rows)) for one in passes]
+            return outputs[0] if len(outputs) == 1 else self.diffusion.guide(outputs, guided.weights)
 
-        start = torch.tensor([canvas.tokens for canvas in canvases], device=condition.bias.device)
+        passes = guided.passes
+        start = torch.tensor([canvas.tokens for canvas in canvases], device=guided.condition.bias.device)
         return self.diffusion.sample(denoise, start, generators, text_sampling(options, trajectory))
 
 

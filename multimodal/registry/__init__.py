@@ -23,6 +23,7 @@ from __future__ import annotations
 from multimodal.registry.champions import champion_history, promote_version, rollback
 from multimodal.registry.evaluations import evidence_of, facts_of
 from multimodal.registry.hygiene import removable_versions, remove_versions, version_bytes
+from multimodal.registry.loading import fetch_package, load_champion, load_version
 from multimodal.registry.registering import register_model
 from multimodal.registry.versions import (
     CHALLENGER,
@@ -33,8 +34,6 @@ from multimodal.registry.versions import (
     description_of,
     find_version,
     list_versions,
-    load_champion,
-    load_version,
     registered_names,
     tags_of,
     the_version,
@@ -50,6 +49,7 @@ __all__ = [
     "description_of",
     "evidence_of",
     "facts_of",
+    "fetch_package",
     "find_version",
     "list_versions",
     "load_champion",

@@ -1,4 +1,4 @@
-"""Versions of registered models: what is known of them, and loading them."""
+"""Versions of registered models: what is known of them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
-from multimodal.errors import CheckpointError, RegistryError
-from multimodal.fingerprint import INDEX, file_digest
-from multimodal.package import load_predictor
-from multimodal.predictor import Predictor
+from multimodal.errors import RegistryError
 from multimodal.promotion import Rule
 from multimodal.tracking import tracking_client
 
@@ -130,45 +125,6 @@ def description_of(workspace: Path, info: ModelVersionInfo) -> str:
 def describe_version(workspace: Path, info: ModelVersionInfo, markdown: str) -> None:
     """Set the model card that the registry shows."""
     tracking_client(workspace).update_model_version(info.name, str(info.version), description=markdown)
-
-
-def load_champion(workspace: Path, name: str, device: str = "auto") -> Predictor:
-    """The champion, ready to predict.
-
-    Raises:
-        RegistryError: there is no champion, or its files cannot be fetched.
-        CheckpointError: see `load_version`.
-    """
-    info = champion(workspace, name)
-    return load_version(workspace, info, device)
-
-
-def load_version(workspace: Path, info: ModelVersionInfo, device: str = "auto") -> Predictor:
-    """A registered version, ready to predict, by the code that is installed here.
-
-    Raises:
-        RegistryError: its files cannot be fetched.
-        CheckpointError: its files are not those that were registered, or it does not write what it wrote when it was
-            packed.
-    """
-    client = tracking_client(workspace)
-    uri = client.tracking_uri
-    expected = client.get_model_version(info.name, str(info.version)).tags.get(PACKAGE_DIGEST)
-    with TemporaryDirectory() as downloads:
-        try:
-            with quiet_tracking_at(uri):
-                target = downloads if uri.startswith("http") else None  # local files are read where they are
-                folder = Path(download_artifacts(artifact_uri=info.uri, dst_path=target, tracking_uri=uri))
-        except (MlflowException, OSError) as error:
-            raise RegistryError(f"the files of {info.uri} cannot be fetched from {uri}: {error}") from error
-        package = folder / "artifacts" / info.fingerprint
-        index = package / INDEX
-        if expected and (not index.is_file() or file_digest(index) != expected):
-            raise CheckpointError(
-                f"{index} is not the one that was registered as {info.name} version {info.version} "
-                f"(SHA-256 {expected[:16]}...): restore the file, or roll back with `multimodal rollback {info.name}`"
-            )
-        return load_predictor(package, device)
 
 
 def rule_tags(rules: tuple[Rule, ...]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from multimodal.decoder import ConditionInput, DecoderConfig, style_index, task_index
+from multimodal.decoder import CONDITION_TYPES, ConditionInput, DecoderConfig, style_index, task_index
 from multimodal.sample import Sample, Task
 from multimodal.tasks import EDITING, GAP, GAP_SLOTS, Canvas, draft_batch, draw_span, infill_canvas
 from multimodal.tokenizer import TextTokenizer
@@ -65,7 +65,7 @@ class TaskBatches:
         latents: store of the task's modality; None for infill.
         config: of the decoder.
         length: canvas length of the task.
-        condition_dropout: share of rows without latents and style.
+        condition_dropout: how often each part of a row's condition is dropped.
         seed: with task and step, all that a batch depends on.
     """
 
@@ -98,7 +98,7 @@ class TaskBatches:
         pad = self.tokenizer.pad_token_id
         x_0 = torch.tensor([[*canvas.tokens, *[pad] * (length - len(canvas.tokens))] for canvas in canvases])
         open_positions = torch.tensor([_open_positions(canvas, length) for canvas in canvases])
-        dropped = torch.tensor([rng.random() < self.condition_dropout for _ in chosen])
+        dropped = torch.tensor([self._dropped(rng) for _ in chosen])
         condition = self._condition(chosen, dropped)
         lengths = (x_0 != pad).sum(-1).float() if self.task in VERBATIM else None
         return TaskBatch(x_0, open_positions, self._weights(x_0), condition, tuple(canvases), lengths)
@@ -121,6 +121,14 @@ class TaskBatches:
         if self.task in EDITING or self.latents is None:
             return sample.input
         return self.latents.reading(sample.content_id)
+
+    def _dropped(self, rng: random.Random) -> list[bool]:
+        """Which types are dropped: half of the rate falls on all at once, which is what a text without any condition is
+        written from, and half on each type on its own, which is what guidance by one type needs (Brooks et al. 2023).
+        """
+        half = self.condition_dropout / 2
+        everything = rng.random() < half
+        return [rng.random() < half or everything for _ in CONDITION_TYPES]
 
     def _weights(self, x_0: Tensor) -> Tensor:
         padding = x_0 == self.tokenizer.pad_token_id

@@ -2,10 +2,10 @@
 
 checkpoints/<fingerprint>/
   step-000400/            a model as `TextGenerator.load` reads it
-    decoder.safetensors     averaged (EMA) weights
+    decoder.safetensors     averaged (EMA) weights, adapters merged into them
     config.json             decoder, canvas lengths, step
     tokenizer.json
-    training/               what resuming needs: weights, optimiser, counters
+    training/               what resuming needs: weights, averaged adapters, optimiser, counters
   history.jsonl           one line per logged step
   index.json              written last: parts of the fingerprint and the result
 """
@@ -24,10 +24,11 @@ import torch
 from torch import Tensor, nn
 
 from multimodal.fingerprint import new_folder, write_json
-from multimodal.generation import CONFIG, TOKENIZER, WEIGHTS
+from multimodal.generation import WEIGHTS, write_model
 from multimodal.tokenizer import TextTokenizer
+from multimodal.training.finetuning.trainable import merged
 
-RESUME = "training"
+RESUME, AVERAGED = "training", "averaged.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,11 @@ def save_checkpoint(
     """Write a checkpoint folder; `config` is what `TextGenerator.load` reads."""
     with new_folder(folder) as temporary:
         (temporary / RESUME).mkdir()
-        _save_tensors(temporary / WEIGHTS, averaged)
+        plain = merged(model, averaged)
+        write_model(temporary, plain, {**config, "step": progress.step}, tokenizer)
+        _save_tensors(temporary / RESUME / AVERAGED, {name: averaged[name] for name in averaged.keys() - plain.keys()})
         _save_tensors(temporary / RESUME / "weights.safetensors", model.state_dict())
         _save_tensors(temporary / RESUME / "optimizer.safetensors", _optimizer_tensors(optimizers))
-        write_json(temporary / CONFIG, {**config, "step": progress.step})
-        (temporary / TOKENIZER).write_text(tokenizer.to_json())
         write_json(temporary / RESUME / "progress.json", asdict(progress))
 
 
@@ -86,8 +87,10 @@ def restore_checkpoint(
 ) -> Progress:
     """Load a checkpoint into model, averaged weights and optimisers, all in place."""
     model.load_state_dict(safetensors.torch.load_file(folder / RESUME / "weights.safetensors"))
-    for name, tensor in safetensors.torch.load_file(folder / WEIGHTS).items():
-        averaged[name].copy_(tensor)
+    plain = safetensors.torch.load_file(folder / WEIGHTS)
+    plain |= safetensors.torch.load_file(folder / RESUME / AVERAGED)
+    for name, tensor in averaged.items():
+        tensor.copy_(plain[name])
     _restore_optimizers(optimizers, safetensors.torch.load_file(folder / RESUME / "optimizer.safetensors"))
     return Progress(**json.loads((folder / RESUME / "progress.json").read_text()))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,14 @@ from multimodal.generation.autoregressive import room
 from multimodal.latents import LatentsInfo, LatentStore
 from multimodal.sample import Modality, Sample, Split, Task
 from multimodal.tokenizer import TextTokenizer
+from multimodal.training.assembly import build_decoder, build_tokenizer
 from multimodal.training.batches import TaskBatches, fitting, infill_room
 from multimodal.training.bound import ValBound
 from multimodal.training.calibrate import calibrate_checkpoint
 from multimodal.training.checkpoint import step_folder
+from multimodal.training.finetuning.rehearsal import ForgettingScorer, find_old_data
+from multimodal.training.finetuning.start import initial_weights, load_start
+from multimodal.training.finetuning.trainable import prepare
 from multimodal.training.loop import Log, Score, Trainer
 from multimodal.training.options import DecoderOptions, SamplerOptions, TokenizerOptions, TrainOptions
 
@@ -37,6 +42,7 @@ CODE = (
     "tasks.py",
     "tokenizer.py",
     "generation",
+    "encoders/masked_lm.py",
 )
 """What a training runs; evaluation is part of it, since the sampled val score chooses the checkpoint."""
 
@@ -89,7 +95,7 @@ def plan_train(job: TrainJob, dataset_fingerprint: str, encoder_fingerprints: Ma
         "encoders": dict(encoder_fingerprints),
         "tokenizer": job.tokenizer.model_dump(mode="json"),
         "decoder": job.decoder.model_dump(mode="json"),
-        "train": job.train.model_dump(mode="json"),
+        "train": job.train.model_dump(mode="json") | initial_weights(job.train),
         "sampler": job.sampler.model_dump(mode="json"),
         "seed": job.seed,
         "code": code_version(*CODE),
@@ -117,8 +123,10 @@ def train(
         generator: whose decoder is trained, and what writes with it when it is scored.
 
     Raises:
-        ConfigError: no task of the job has samples in the train split, a task's latents are missing, or the sampler
-            does not go with the process.
+        ConfigError: no task of the job has samples in the train split, a task's latents are missing, the sampler does
+            not go with the process, or the model to start from does not fit the data.
+        CheckpointError: that model is incomplete or out of reach.
+        EncoderError: the pretrained backbone does not fit or is out of reach.
     """
     encoders = {str(modality): info.encoder_fingerprint for modality, info in latents.items()}
     parts = plan_train(job, dataset.info.fingerprint, encoders)
@@ -128,7 +136,7 @@ def train(
     trainer, too_long = build_trainer(job, dataset, latents, run, log, progress, generator)
     done = trainer.train()
     if job.train.calibration_samples:
-        tasks = tuple(trainer.batches)
+        tasks = trainer.tasks
         chosen = SampledScorer.choose(dataset, latents, job.sampler, Split.VAL, job.train.calibration_samples, tasks)
         calibrate_checkpoint(step_folder(run, done.best_step), chosen, generator)
     result = {
@@ -136,7 +144,7 @@ def train(
         "steps": done.step,
         "val_score": done.best_score,
         "minutes": done.seconds / 60,
-        "num_parameters": trainer.decoder.num_parameters,
+        "num_parameters": generator.load(step_folder(run, done.best_step)).decoder.num_parameters,
         "too_long": {str(task): count for task, count in too_long.items() if count},
     }
     write_json(run / INDEX, {"parts": parts, "result": result})
@@ -158,31 +166,33 @@ def build_trainer(
     """
     stores = {modality: LatentStore(info.path) for modality, info in latents.items()}
     samples = _train_samples(job, dataset, stores)
-    tokenizer = TextTokenizer.train(
-        (text for rows in samples.values() for sample in rows for text in (sample.text, sample.input) if text),
-        job.tokenizer.vocab_size,
-    )
+    start = load_start(job.train.init_from) if job.train.init_from else None
+    tokenizer = build_tokenizer(job.tokenizer, job.train, samples, start)
     kept, too_long, longest = fitting(samples, tokenizer, job.tokenizer.max_tokens)
     canvas = {str(task): min(longest[task] + 2, job.tokenizer.max_tokens) for task in kept}
+    canvas |= {task: max(length, canvas.get(task, 0)) for task, length in (start.canvas if start else {}).items()}
     torch.manual_seed(job.seed)
-    decoder = generator.decoder_class(_decoder_config(job, kept, tokenizer, stores))
+    config = _decoder_config(job, kept, tokenizer, stores)
+    decoder = build_decoder(job.train, config, tokenizer, start, generator.decoder_class)
     writer = generator(decoder, tokenizer, canvas).writer
     for task in kept:
         writer.check(job.sampler.of(task))
-    if job.train.init_from:
-        decoder.load_state_dict(TextGenerator.load(job.train.init_from).decoder.state_dict())
-    batches = {
-        task: TaskBatches(
-            task, rows, tokenizer, None if task is Task.INFILL else stores[task.modality], decoder.config,
-            canvas[task], job.train.condition_dropout, job.seed,
-        )
-        for task, rows in kept.items()
-    }  # fmt: skip
+    prepare(decoder, job.train.freeze, job.train.lora)
+    batches = _batches(job, kept, tokenizer, stores, decoder.config, canvas)
     bound = ValBound.choose(dataset, stores, tokenizer, decoder.config, canvas, job.train.eval_samples)
     score = _val_score(job, dataset, latents, bound)
-    return Trainer(
-        decoder, tokenizer, canvas, batches, job.train, job.seed, run, score, log, progress, generator
-    ), too_long  # fmt: skip
+    rehearsal: dict[Task, TaskBatches] = {}
+    if start and job.train.rehearse:
+        old = find_old_data(job.train.rehearse, str(job.train.init_from), latents)
+        forgetting = ForgettingScorer(old, start, job.sampler, job.train.eval_samples)
+        score = partial(_scores, (score, forgetting))
+        if job.train.rehearse.share:
+            known = old.samples(tokenizer, job.train.tasks)
+            rehearsal = _batches(job, known, tokenizer, old.stores, decoder.config, canvas)
+    trainer = Trainer(
+        decoder, tokenizer, canvas, batches, job.train, job.seed, run, score, log, progress, generator, rehearsal
+    )
+    return trainer, too_long
 
 
 def _result(run: Path, index: Mapping[str, Any]) -> TrainResult:
@@ -210,6 +220,23 @@ def _train_samples(
     return {task: by_task[task] for task in Task if task in by_task}
 
 
+def _batches(
+    job: TrainJob,
+    samples: Mapping[Task, Sequence[Sample]],
+    tokenizer: TextTokenizer,
+    stores: Mapping[Modality, LatentStore],
+    config: DecoderConfig,
+    canvas: Mapping[str, int],
+) -> dict[Task, TaskBatches]:
+    return {
+        task: TaskBatches(
+            task, rows, tokenizer, None if task is Task.INFILL else stores[task.modality], config,
+            canvas[task], job.train.condition_dropout, job.seed,
+        )
+        for task, rows in samples.items()
+    }  # fmt: skip
+
+
 def _decoder_config(
     job: TrainJob,
     samples: Mapping[Task, Sequence[Sample]],
@@ -229,7 +256,7 @@ def _decoder_config(
         grid_positions=_grid_positions(stores),
         rates=_rates(samples, tokenizer, stores),
         styles=tuple(sorted({sample.style for rows in samples.values() for sample in rows if sample.style})),
-        **job.decoder.model_dump(exclude={"drafts"}),
+        **job.decoder.model_dump(mode="json", exclude={"size", "drafts"}),
         drafts=tuple(str(task) for task in job.decoder.drafts if task in samples and task is not Task.INFILL),
     )
 
@@ -268,6 +295,10 @@ def _rates(
 
 
 _RATED = 500
+
+
+def _scores(scores: Sequence[Score], generator: TextGenerator) -> dict[str, float]:
+    return {name: value for score in scores for name, value in score(generator).items()}
 
 
 def _val_score(job: TrainJob, dataset: Dataset, latents: Mapping[Modality, LatentsInfo], bound: ValBound) -> Score:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -49,6 +50,7 @@ class Trainer:
         decoder: freshly initialised, or with weights to start from.
         tokenizer, canvas: stored with each checkpoint.
         batches: task -> its train batches.
+        rehearsal: task -> train batches of what the starting model had learnt, by `options.rehearse.share`.
         options: how to train.
         seed: with the step, all randomness of a step.
         run: folder of checkpoints and history; what is there is resumed.
@@ -71,9 +73,11 @@ class Trainer:
         log: Log,
         progress: Callable[[int, int], None],
         generator: type[TextGenerator] = TextGenerator,
+        rehearsal: Mapping[Task, TaskBatches] = MappingProxyType({}),
     ) -> None:
         self.options, self.seed, self.run = options, seed, run
-        self.tokenizer, self.canvas, self.batches = tokenizer, canvas, batches
+        self.tokenizer, self.canvas, self.tasks = tokenizer, canvas, tuple(batches)
+        self.sources = _sources(batches, rehearsal, options)
         self.score, self.log, self.report, self.generator = score, log, progress, generator
         AcceleratorState._reset_state()  # else a second training of one process keeps the first one's precision
         self.accelerator = Accelerator(mixed_precision=mixed_precision(options.mixed_precision))
@@ -110,15 +114,13 @@ class Trainer:
         torch.manual_seed(self.seed * 1_000_003 + step)  # dropout: so that a resumed step draws what it would have
         rate = self._set_learning_rate(step)
         losses: dict[str, float] = {}
-        shares = {task: self.options.tasks[task] for task in self.batches}
         total = torch.zeros((), device=self.accelerator.device)
         # One autocast and one backward for all tasks: weights are cast once, not once per task.
         with self.accelerator.autocast():
-            for task, weight in shares.items():
-                share = weight / sum(shares.values())
-                batch = self.batches[task].batch(step, max(1, round(self.options.batch_size * share)))
+            for name, (batches, share) in self.sources.items():
+                batch = batches.batch(step, max(1, round(self.options.batch_size * share)))
                 loss: Tensor = self.objective(batch, generator).mean
-                losses[f"train/loss/{task}"] = loss.item()
+                losses[f"train/loss/{name}"] = loss.item()
                 total = total + loss * share
         self.accelerator.backward(total)
         norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.options.gradient_clip)
@@ -198,6 +200,18 @@ class Trainer:
         with (self.run / "history.jsonl").open("a") as file:
             file.write(json.dumps({"step": self.at.step, **metrics}) + "\n")
         self.log(self.at.step, metrics)
+
+
+def _sources(
+    batches: Mapping[Task, TaskBatches], rehearsal: Mapping[Task, TaskBatches], options: TrainOptions
+) -> dict[str, tuple[TaskBatches, float]]:
+    """Name -> batches and their share of each step."""
+    old = options.rehearse.share if options.rehearse and rehearsal else 0.0
+    sources: dict[str, tuple[TaskBatches, float]] = {}
+    for prefix, group, share in (("", batches, 1 - old), ("rehearsal/", rehearsal, old)):
+        total = sum(options.tasks[task] for task in group)
+        sources |= {f"{prefix}{task}": (group[task], share * options.tasks[task] / total) for task in group}
+    return sources
 
 
 def mixed_precision(choice: str) -> str:

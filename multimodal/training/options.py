@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from multimodal.diffusion.presets import with_preset
 from multimodal.options import Options
-from multimodal.sample import Task
+from multimodal.sample import Modality, Task
+from multimodal.training.finetuning.options import LoraOptions, Part, RehearseOptions
 
 
 class TokenizerOptions(Options):
@@ -25,10 +25,23 @@ class TokenizerOptions(Options):
     max_tokens: int = Field(default=40, ge=4)
 
 
+SIZES: dict[str, dict[str, int]] = {
+    "tiny": {"hidden_size": 128, "num_layers": 6, "num_heads": 4},
+    "small": {"hidden_size": 256, "num_layers": 8, "num_heads": 8},
+    "base": {"hidden_size": 512, "num_layers": 12, "num_heads": 8},
+    "large": {"hidden_size": 1024, "num_layers": 16, "num_heads": 16},
+}
+"""About 2, 10, 60 and 300 million parameters with a vocabulary of a thousand."""
+
+
 class DecoderOptions(Options):
-    """Size of the cross-attention decoder.
+    """Shape of the cross-attention decoder.
 
     Args:
+        size: preset of hidden_size, num_layers and num_heads, see `SIZES`; values given beside it win.
+        norm: `layer`, or `rms`, which is slower on a CPU (conf/LOG.md).
+        resample: modality -> number of learned queries that read its latents in the decoder's stead (Perceiver).
+        downsample: modality -> how many neighbouring latents are joined to one; for sound and text.
         drafts: tasks that are given, beside the latents, the tokens of a text to be edited, and copy out of it: the
             input of denoise and restyle, what the encoder reads by itself for others (transcripts by CTC). It pays
             where words are rare or long, and costs where most of the draft is wrong (conf/LOG.md).
@@ -36,6 +49,7 @@ class DecoderOptions(Options):
         max_draft: longest such text in tokens.
     """
 
+    size: Literal["tiny", "small", "base", "large"] | None = None
     hidden_size: int = Field(default=192, ge=16)
     num_layers: int = Field(default=4, ge=1)
     num_heads: int = Field(default=6, ge=1)
@@ -43,6 +57,21 @@ class DecoderOptions(Options):
     drafts: tuple[Task, ...] = (Task.TRANSCRIBE, Task.DENOISE, Task.RESTYLE)
     draft_layers: int = Field(default=2, ge=0)
     max_draft: int = Field(default=64, ge=2)
+    norm: Literal["layer", "rms"] = "layer"
+    resample: dict[Modality, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    downsample: dict[Modality, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_size(cls, values: Any) -> Any:
+        size = SIZES.get(str(values.get("size"))) if isinstance(values, Mapping) else None
+        return {**size, **values} if size else values
+
+    @model_validator(mode="after")
+    def _pictures_are_no_row(self) -> DecoderOptions:
+        if Modality.IMAGE in self.downsample:
+            raise ValueError("a picture's latents lie on a grid, not in a row: set decoder.resample.image instead")
+        return self
 
 
 class HybridOptions(Options):
@@ -94,8 +123,8 @@ class TrainOptions(Options):
         continuous: of gaussian and simplex.
         tasks: task -> weight: its share of each batch, among the tasks that the dataset holds.
         optimizer: `muon` for the matrices of the blocks with AdamW for the rest, or `adamw` for all.
-        condition_dropout: probability that a sample's condition is replaced by the learned null condition
-            (classifier-free guidance).
+        condition_dropout: probability that a part of a sample's condition (latents, draft, style) is replaced by its
+            learned null condition, for guidance; in half of the cases all parts at once.
         full_mask: probability that a sample's canvas is nothing but noise (high-mask specialisation).
         noise_skew: power that moves the other times of noise towards 1; 1 leaves them uniform.
         complementary: each sample is also seen with the other positions masked, under the same condition.
@@ -104,7 +133,15 @@ class TrainOptions(Options):
         eval_every: optimiser steps between two scores *sampled* on the val split.
         calibration_samples: val samples a task on which the chosen checkpoint's confidences are calibrated; 0: none.
         patience: stop after this many scores without a better one; None never stops early.
-        init_from: checkpoint folder to start from.
+        init_from: saved decoder to go on from: folder of a checkpoint, of a training or of a package, a registered
+            model (`models:/name@champion`, `models:/name/3`), or a hub id. Its shape is kept, of `decoder` only
+            `dropout` counts; tasks, styles and modalities that it lacks are added.
+        keep_tokenizer: with `init_from`, go on with its tokenizer; otherwise the new data's must be the same.
+        init_backbone: pretrained masked language model (ModernBERT; folder or hub id) whose blocks the decoder takes
+            over, and with them hidden_size, num_layers and num_heads.
+        freeze: parts that are not trained: backbone, embeddings, adapters, condition.
+        lora: low-rank adapters in the blocks, whose own weights are then frozen; merged into what is saved.
+        rehearse: samples of the training that `init_from` comes from, among the new ones.
     """
 
     process: Literal["absorbing", "uniform", "hybrid", "gaussian", "simplex", "autoregressive"] = "absorbing"
@@ -131,7 +168,20 @@ class TrainOptions(Options):
     calibration_samples: int = Field(default=200, ge=0)
     patience: int | None = Field(default=None, ge=1)
     checkpoint_every: int = Field(default=400, ge=1)
-    init_from: Path | None = None
+    init_from: str | None = None
+    keep_tokenizer: bool = True
+    init_backbone: str | None = None
+    freeze: tuple[Part, ...] = ()
+    lora: LoraOptions | None = None
+    rehearse: RehearseOptions | None = None
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> TrainOptions:
+        if self.init_from and self.init_backbone:
+            raise ValueError("init_from brings its own blocks: leave out init_backbone")
+        if self.rehearse and not self.init_from:
+            raise ValueError("rehearse needs init_from: the model that learnt the old samples")
+        return self
 
     @model_validator(mode="after")
     def _options_fit_the_process(self) -> TrainOptions:
@@ -159,6 +209,7 @@ class SamplerOptions(Options):
         num_steps: most denoising steps, each one call of the denoiser (NFE).
         temperature: 0 takes the likeliest token; above, tokens are drawn.
         guidance_scale: classifier-free guidance w in log p_null + w (log p_cond - log p_null); 1 is off.
+        guidance: latents, draft or style -> its own scale, composed with the others (`multimodal.generation.guidance`).
         threshold: unmask every token at least this confident; each step unmasks at least its share of the rest.
         entropy_bound: in nats, of the tokens unmasked in one step beyond the least certain of them.
         safety: unmask the n surest tokens while (n + 1) (1 - p_n) stays below it.
@@ -199,6 +250,7 @@ class SamplerOptions(Options):
     num_steps: int = Field(default=6, ge=1)
     temperature: float = Field(default=0.0, ge=0)
     guidance_scale: float = Field(default=1.0, ge=0)
+    guidance: dict[Literal["latents", "draft", "style"], Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     threshold: float = Field(default=0.9, gt=0, le=1)
     entropy_bound: float = Field(default=0.1, ge=0)
     safety: float = Field(default=1.0, gt=0)
@@ -221,9 +273,11 @@ class SamplerOptions(Options):
         return with_preset(values) if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
-    def _candidates_differ(self) -> SamplerOptions:
+    def _refuse_contradictions(self) -> SamplerOptions:
         if self.candidates > 1 and self.temperature == 0:
             raise ValueError(f"{self.candidates} candidates at temperature 0 would be equal; set a temperature")
+        if self.guidance and self.guidance_scale != 1:
+            raise ValueError("guidance_scale guides by everything at once and guidance by each type: set one of them")
         return self
 
     @model_validator(mode="after")

@@ -109,7 +109,7 @@ def test_what_it_cannot_do_is_refused(toy):
 def test_the_trainer_trains_it_and_resumes(toy, tmp_path):
     """It learns eight captions that only their latents tell apart, its checkpoint loads, and a second trainer finds
     nothing left to do."""
-    toy.decoder = GPT2Decoder(replace(toy.decoder.config, draft_layers=0))
+    toy.decoder = GPT2Decoder(replace(toy.decoder.config, drafts=()))
     chosen = toy.samples[::64]
     batches = TaskBatches(Task.CAPTION, chosen, toy.tokenizer, toy.latents, toy.decoder.config, 16, 0.0, 3)
     options = TrainOptions(

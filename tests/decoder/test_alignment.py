@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from multimodal.decoder import CrossAttentionDecoder
-from multimodal.decoder.conditioning import LatentAdapter
+from multimodal.decoder.adapters import LatentAdapter
 from multimodal.decoder.layers import Alignment
 from tests.decoder.test_decoder import CONFIG, condition_input, tokens
 
@@ -22,13 +22,21 @@ def reader() -> CrossAttentionDecoder:
 
 def test_latents_start_out_evenly_spread() -> None:
     """At a rate of a half, two latents stand for each token: the first token's lie at -0.25 and 0.25."""
-    adapter = LatentAdapter(12, 32, rate=0.5)
+    adapter = LatentAdapter(ORDERED, "image")
     adapter.initialise()
-    found = adapter.places(adapter(torch.randn(2, 6, 12)), torch.tensor([[True] * 6, [True] * 4 + [False] * 2]))
-    assert found is not None
-    places, lengths = found
-    torch.testing.assert_close(places[0], torch.tensor([-0.25, 0.25, 0.75, 1.25, 1.75, 2.25]))
-    torch.testing.assert_close(lengths, torch.tensor([3.0, 2.0]))
+    found = adapter(torch.randn(2, 6, 12), torch.tensor([[True] * 6, [True] * 4 + [False] * 2]))
+    torch.testing.assert_close(found.places[0], torch.tensor([-0.25, 0.25, 0.75, 1.25, 1.75, 2.25]))
+    torch.testing.assert_close(found.lengths, torch.tensor([3.0, 2.0]))
+
+
+def test_joined_latents_stand_for_more() -> None:
+    """Two neighbours emit twice the rate; queries that read latents in the decoder's stead lie nowhere."""
+    latents, mask = torch.randn(1, 6, 12), torch.ones(1, 6, dtype=torch.bool)
+    ordered = replace(ORDERED, rates={"image": 0.25})
+    joined = LatentAdapter(replace(ordered, downsample={"image": 2}), "image")
+    joined.initialise()
+    torch.testing.assert_close(joined(latents, mask).lengths, torch.tensor([1.5]))
+    assert LatentAdapter(replace(ordered, resample={"image": 2}), "image")(latents, mask).places is None
 
 
 def test_latents_without_an_order_have_no_place(reader: CrossAttentionDecoder) -> None:

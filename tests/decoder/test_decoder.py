@@ -1,11 +1,16 @@
 """The decoder."""
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from multimodal.decoder import (
+    CONDITION_TYPES,
+    LATENTS,
+    STYLE,
     Condition,
     ConditionInput,
     CrossAttentionDecoder,
@@ -13,7 +18,7 @@ from multimodal.decoder import (
     style_index,
     task_index,
 )
-from multimodal.decoder.layers import plain_attention
+from multimodal.decoder.layers import build_norm, plain_attention
 
 CONFIG = DecoderConfig(
     vocab_size=40, max_tokens=24, latent_sizes={"image": 12, "text": 8}, tasks=("caption", "denoise", "infill"),
@@ -140,13 +145,64 @@ def test_task_style_and_latents_matter(decoder: CrossAttentionDecoder) -> None:
 
 def test_a_dropped_condition_is_the_null_condition(decoder: CrossAttentionDecoder) -> None:
     """Dropped rows do not depend on their latents or style, and equal a condition without latents."""
-    dropped = torch.ones(3, dtype=torch.bool)
-    values = {name: getattr(condition_input(), name) for name in ConditionInput.__slots__}
-    first = run(decoder, ConditionInput(**{**values, "dropped": dropped}))
-    other = {**values, "hidden_states": torch.randn(3, 5, 12), "style": style_index(CONFIG, ["formal"] * 3)}
-    torch.testing.assert_close(first, run(decoder, ConditionInput(**{**other, "dropped": dropped})))
-    bare = ConditionInput(task=values["task"], style=values["style"])
+    base = replace(condition_input(), dropped=torch.ones(3, len(CONDITION_TYPES), dtype=torch.bool))
+    first = run(decoder, base)
+    other = replace(base, hidden_states=torch.randn(3, 5, 12), style=style_index(CONFIG, ["formal"] * 3))
+    torch.testing.assert_close(first, run(decoder, other))
+    bare = ConditionInput(task=base.task, style=base.style, modality="image")
     torch.testing.assert_close(first, run(decoder, bare), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dropped", [LATENTS, STYLE])
+def test_each_type_is_dropped_on_its_own(decoder: CrossAttentionDecoder, dropped: int) -> None:
+    """What is dropped no longer matters, what is not still does; each modality has a null condition of its own."""
+    columns = torch.zeros(3, len(CONDITION_TYPES), dtype=torch.bool)
+    columns[:, dropped] = True
+    base = replace(condition_input(), style=style_index(CONFIG, ["formal"] * 3), dropped=columns)
+    variants = {
+        LATENTS: replace(base, hidden_states=condition_input(seed=5).hidden_states),
+        STYLE: replace(base, style=style_index(CONFIG, ["informal"] * 3)),
+    }
+    gaps = {name: (run(decoder, variant) - run(decoder, base)).abs().max() for name, variant in variants.items()}
+    assert gaps.pop(dropped) == 0 and all(gap > 1e-4 for gap in gaps.values())
+    with_text, with_image = (ConditionInput(base.task, base.style, modality) for modality in ("text", "image"))
+    assert (run(decoder, with_text) - run(decoder, with_image)).abs().max() > 1e-5
+
+
+def test_a_checkpoint_with_one_null_condition_loads(decoder: CrossAttentionDecoder) -> None:
+    """Weights from when all types shared a null condition: each gets it."""
+    state = decoder.state_dict()
+    names = [name for name in state if ".null." in name]
+    shared = torch.randn(32)
+    old = {name: tensor for name, tensor in state.items() if name not in names}
+    loaded = CrossAttentionDecoder(CONFIG)
+    loaded.load_state_dict({**old, "condition_embedder.null": shared})
+    assert len(names) == 3 and all(torch.equal(loaded.state_dict()[name], shared) for name in names)
+
+
+@pytest.mark.parametrize(
+    "change", [{"norm": "rms"}, {"activation": "gelu", "feed_forward_size": 48}, {"qk_norm": False},
+               {"embedding_norm": True}, {"rotary_bases": (100.0, 1e4)}]
+)  # fmt: skip
+def test_options_of_the_blocks_matter(decoder: CrossAttentionDecoder, change: dict[str, Any]) -> None:
+    """Each changes the logits of the same seed, keeps rows apart, and survives JSON."""
+    config = replace(CONFIG, **change)
+    torch.manual_seed(0)
+    other = CrossAttentionDecoder(config).eval()
+    whole = run(other, condition_input())
+    assert (whole - run(decoder, condition_input())).abs().max() > 1e-4
+    condition = other.condition(condition_input())
+    with torch.no_grad():
+        alone = other(tokens()[1:2], condition.rows(torch.tensor([1])))
+    torch.testing.assert_close(alone, whole[1:2], atol=1e-5, rtol=1e-4)
+    assert DecoderConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_rms_norm_is_rms_norm() -> None:
+    """x / sqrt(mean x^2 + eps) times the weight."""
+    norm = build_norm(replace(CONFIG, norm="rms"))
+    x = torch.randn(4, 32)
+    torch.testing.assert_close(norm(x), x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt())
 
 
 def test_condition_is_computed_once(decoder: CrossAttentionDecoder) -> None:

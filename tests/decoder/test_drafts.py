@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from multimodal.decoder import ConditionInput, CrossAttentionDecoder
+from multimodal.decoder import CONDITION_TYPES, ConditionInput, CrossAttentionDecoder
 from multimodal.decoder.drafts import CopyPointer, Draft
 from tests.decoder.test_decoder import CONFIG, condition_input, run
 from tests.decoder.test_decoder import tokens as canvas
@@ -22,7 +22,7 @@ def drafted(draft: list[list[int]], real: int, dropped: bool = False) -> Conditi
     """A condition with a draft for each row, of which `real` tokens are no padding."""
     tokens = torch.tensor(draft)
     mask = (torch.arange(tokens.shape[1]) < real).expand(tokens.shape)
-    drop = torch.full((len(tokens),), dropped)
+    drop = torch.full((len(tokens), len(CONDITION_TYPES)), dropped)
     return replace(condition_input(), draft=tokens, draft_mask=mask, dropped=drop)
 
 

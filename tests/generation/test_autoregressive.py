@@ -197,5 +197,5 @@ def test_canvases_of_two_lengths_are_written_together(generator: TextGenerator) 
 def test_guidance_is_refused(generator: TextGenerator) -> None:
     """It is not built, and not silently ignored."""
     request = Request("r", Task.CAPTION, np.zeros((2, 6), np.float32))
-    with pytest.raises(RequestError, match=r"guidance_scale 2\.0 is for diffusion"):
+    with pytest.raises(RequestError, match=r"guidance is for diffusion, got 2\.0"):
         generator.generate([request], SamplerOptions(guidance_scale=2.0))

@@ -29,7 +29,7 @@ TEXTS = ["a small red circle on grass", "turn on the light", "please do not stop
 def generator() -> TextGenerator:
     """Random weights: what is written is nonsense, how it is written is what these tests look at."""
     tokenizer = TextTokenizer.train(TEXTS, 320)
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     config = DecoderConfig(
         tokenizer.vocab_size, 40, {"image": 6, "text": 5}, ("caption", "infill", "restyle"), ("formal",),
         hidden_size=32, num_layers=2, num_heads=4,

@@ -58,3 +58,17 @@ def test_texts_beyond_the_canvas_are_counted(make_toy: Callable[[], Toy]) -> Non
     toy = make_toy()
     kept, too_long, _ = fitting({Task.CAPTION: toy.samples}, toy.tokenizer, 4)
     assert len(kept[Task.CAPTION]) + too_long[Task.CAPTION] == len(toy.samples) and too_long[Task.CAPTION] > 0
+
+
+def test_parts_of_the_condition_are_dropped_together_and_alone(make_toy: Callable[[], Toy]) -> None:
+    """Half of the rate falls on everything at once, half on each type by itself; at 0 nothing is dropped."""
+    batches = make_toy().batches[Task.CAPTION]
+    batches.condition_dropout = 0.4
+    rows = torch.tensor([batches._dropped(random.Random(number)) for number in range(4000)])
+    alone = 1 - 0.8 ** torch.tensor([1.0, 2.0, 3.0])
+    expected = {"each": 0.2 + 0.8 * alone[0], "any": 0.2 + 0.8 * alone[2], "all": 0.2 + 0.8 * 0.2**3}
+    found = {"each": rows[:, 0].float().mean(), "any": rows.any(-1).float().mean(), "all": rows.all(-1).float().mean()}
+    for name, share in expected.items():
+        assert abs(float(found[name]) - float(share)) < 0.03, name
+    batches.condition_dropout = 0.0
+    assert not any(batches._dropped(random.Random(0)))

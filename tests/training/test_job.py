@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers import ModernBertConfig, ModernBertModel
 
 from multimodal.dataset import Dataset
 from multimodal.errors import ConfigError
@@ -13,7 +14,7 @@ from multimodal.ingest import ingest
 from multimodal.ingest.options import IngestOptions
 from multimodal.latents import LatentsInfo, LatentWriter
 from multimodal.sample import Modality, Task
-from multimodal.training.job import TrainJob, train
+from multimodal.training.job import TrainJob, plan_train, train
 from multimodal.training.options import DecoderOptions, HybridOptions, SamplerOptions, TokenizerOptions, TrainOptions
 
 JOB = TrainJob(
@@ -102,6 +103,34 @@ def test_the_process_is_stored_with_the_decoder(
     config = TextGenerator.load(result.checkpoint).decoder.config
     assert config.process == "hybrid" and config.process_options["replaced"] == 0.2
     assert logged["val/bound"] > 0
+
+
+def test_options_of_the_decoder_reach_it(
+    dataset: Dataset, latents: dict[Modality, LatentsInfo], tmp_path: Path
+) -> None:
+    """Size, norm and shortened latents are part of the checkpoint."""
+    shape = {"size": "tiny", "num_layers": 1, "norm": "rms", "resample": {"text": 2}, "downsample": {"text": 2}}
+    job = replace(JOB, decoder=DecoderOptions.model_validate(shape))
+    config = TextGenerator.load(train(job, dataset, latents, tmp_path).checkpoint).decoder.config
+    assert (config.hidden_size, config.num_layers, config.norm) == (128, 1, "rms")
+    assert config.resample == config.downsample == {"text": 2}
+
+
+def test_a_pretrained_backbone_is_trained_on(
+    dataset: Dataset, latents: dict[Modality, LatentsInfo], tmp_path: Path
+) -> None:
+    """Its shape is the decoder's; another one is another training."""
+    shape = {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4}
+    ids = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"))
+    folder = tmp_path / "modernbert"
+    ModernBertModel(ModernBertConfig(vocab_size=30, **shape, **ids)).save_pretrained(folder)
+    job = replace(JOB, train=JOB.train.model_copy(update={"init_backbone": str(folder)}))
+    result = train(job, dataset, latents, tmp_path)
+    config = TextGenerator.load(result.checkpoint).decoder.config
+    assert (config.num_layers, config.feed_forward_size, config.activation) == (2, 40, "gelu")
+    before = plan_train(job, "dataset", {})
+    ModernBertModel(ModernBertConfig(vocab_size=30, **shape, **ids)).save_pretrained(folder)
+    assert plan_train(job, "dataset", {}) != before
 
 
 def test_a_missing_encoder_is_named(dataset: Dataset, tmp_path: Path) -> None:

@@ -135,9 +135,10 @@ class RegressedEmbeddings(EmbeddingDiffusion):
         errors = (output.float() - self.table[x_0]).square().mean(-1)
         return LossOutput(rounding.sum + (errors * weights).sum(), rounding.weight)
 
-    def guide(self, output: Tensor, unconditional: Tensor, scale: float) -> Tensor:
-        """u + scale (c - u) of the vectors."""
-        return unconditional + scale * (output - unconditional)
+    def guide(self, outputs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+        """The weighted sum of the passes' vectors."""
+        vectors = torch.stack(list(outputs))
+        return torch.einsum("p,p...->...", torch.tensor(weights, device=vectors.device, dtype=vectors.dtype), vectors)
 
 
 class _Course:

@@ -122,10 +122,10 @@ class TextDiffusion(ABC):
         """
         return weighted_cross_entropy(self.read(output).logits, x_0, weights)
 
-    def guide(self, output: Tensor, unconditional: Tensor, scale: float) -> Tensor:
-        """Classifier-free guidance: u + scale (c - u) of the log-probabilities (Ho and Salimans 2022)."""
-        base = unconditional.log_softmax(-1)
-        return base + scale * (output.log_softmax(-1) - base)
+    def guide(self, outputs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+        """Classifier-free guidance: the weighted sum of each pass's log-probabilities (Ho and Salimans 2022)."""
+        logs = torch.stack([output.log_softmax(-1) for output in outputs])
+        return torch.einsum("p,p...->...", torch.tensor(weights, device=logs.device, dtype=logs.dtype), logs)
 
     def without_mask(self, logits: Tensor) -> Tensor:
         """The same logits in float32, -inf at the mask."""

@@ -146,12 +146,13 @@ def _facts(inputs: ReportInputs) -> dict[str, str]:
     seconds = sum(result.seconds for result in inputs.results)
     nfe = sum(result.nfe * len(result.items) for result in inputs.results) / max(1, texts)
     sampler = inputs.sampler
+    by_type = ", ".join(f"{scale:g} by {name}" for name, scale in sampler.guidance.items())
     given = {name: text for name, text in inputs.facts.items() if name not in ("pipeline", "promotion")}
     return {
         **given,
         "split": f"{inputs.options.split}, {texts:,} texts written",
         "dataset": inputs.dataset.info.fingerprint,
         "sampler": f"at most {sampler.num_steps} steps, threshold {sampler.threshold:g}, temperature "
-        f"{sampler.temperature:g}, guidance {sampler.guidance_scale:g}",
+        f"{sampler.temperature:g}, guidance {by_type or f'{sampler.guidance_scale:g}'}",
         "speed": f"{nfe:.1f} denoiser calls per text, {texts / max(seconds, 1e-9):,.0f} texts/s",
     }

@@ -248,6 +248,6 @@ def test_a_row_does_not_depend_on_its_batch(diffusion: TextDiffusion) -> None:
 def test_guidance_moves_away_from_the_unconditional() -> None:
     """Scale 1 is the conditional one; log-probabilities and vectors both are moved on a line."""
     conditional, unconditional = torch.randn(3, VOCAB), torch.randn(3, VOCAB)
-    torch.testing.assert_close(gaussian().guide(conditional, unconditional, 1.0), conditional.log_softmax(-1))
-    vectors = gaussian(RegressedEmbeddings).guide(conditional, unconditional, 2.0)
+    torch.testing.assert_close(gaussian().guide([conditional, unconditional], [1.0, 0.0]), conditional.log_softmax(-1))
+    vectors = gaussian(RegressedEmbeddings).guide([conditional, unconditional], [2.0, -1.0])
     torch.testing.assert_close(vectors, 2 * conditional - unconditional)

@@ -1,0 +1,84 @@
+"""Pretrained masked language models, read as plain tensors for whoever starts from them.
+
+ModernBERT (Warner et al. 2024) is what can be read: pre-norm blocks with rotary positions, gated feed-forward layers
+and no biases. BERT and RoBERTa normalise after each residual, add biases and know positions by a table alone; their
+weights would mean something else in such blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from multimodal.encoders.hub import is_local, no_progress_bars, require_reachable
+from multimodal.errors import EncoderError
+
+MODEL_TYPE = "modernbert"
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedLanguageModel:
+    """A pretrained model without its head.
+
+    Args:
+        config: of transformers.
+        weights: by transformers' names, without the prefix `model.`.
+        tokenizer: None where the folder holds no tokenizer.json.
+    """
+
+    config: Any
+    weights: Mapping[str, Tensor]
+    tokenizer: Tokenizer | None
+
+
+def load_masked_language_model(name: str) -> MaskedLanguageModel:
+    """Read a ModernBERT from a folder or from the Hugging Face hub.
+
+    Args:
+        name: folder with config.json and safetensors, or hub id.
+
+    Raises:
+        EncoderError: it is absent, of another architecture, or the hub cannot be reached (found out in 2 s).
+    """
+    cached = is_local(name) or require_reachable(name, "set train.init_backbone to a local folder")
+    from transformers import AutoConfig, ModernBertModel
+
+    try:
+        config = AutoConfig.from_pretrained(name, local_files_only=cached)
+        _require_modernbert(name, config)
+        with no_progress_bars():
+            model = ModernBertModel.from_pretrained(name, config=config, local_files_only=cached)
+    except (OSError, ValueError) as error:
+        raise EncoderError(
+            f"train.init_backbone: '{name}' cannot be read as a masked language model: {error}"
+        ) from error
+    return MaskedLanguageModel(config, model.state_dict(), _tokenizer(name, cached))
+
+
+def _require_modernbert(name: str, config: Any) -> None:
+    if config.model_type != MODEL_TYPE:
+        raise EncoderError(
+            f"train.init_backbone: '{name}' is a {config.model_type}, whose blocks are not built as the decoder's; "
+            f"those of a {MODEL_TYPE} are (answerdotai/ModernBERT-base on the Hugging Face hub)"
+        )
+    biased = [key for key in ("attention_bias", "mlp_bias", "norm_bias") if getattr(config, key)]
+    if biased:
+        raise EncoderError(
+            f"train.init_backbone: '{name}' has {', '.join(biased)}; the decoder's blocks have no biases"
+        )
+    if config.hidden_activation not in ("gelu", "silu"):
+        raise EncoderError(f"train.init_backbone: '{name}' has activation {config.hidden_activation}; gelu or silu fit")
+
+
+def _tokenizer(name: str, cached: bool) -> Tokenizer | None:
+    path: str | Path = Path(name) / "tokenizer.json"
+    if not is_local(name):
+        from huggingface_hub import hf_hub_download
+
+        path = hf_hub_download(name, "tokenizer.json", local_files_only=cached)
+    return Tokenizer.from_file(str(path)) if Path(path).is_file() else None
