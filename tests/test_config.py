@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from multimodal.bench.options import read_bench
 from multimodal.config import PipelineConfig, load_config, load_options
 from multimodal.encoders.options import SampleEncodersOptions
 from multimodal.errors import ConfigError
@@ -86,11 +87,14 @@ def test_an_absent_file_is_refused(tmp_path):
 
 
 def test_every_configuration_of_the_project_loads():
-    """Each YAML file in conf/ is a pipeline, a sweep or the recipe of the sample encoders, and opens with a comment."""
+    """Each YAML file in conf/ is a pipeline, a sweep, a comparison or the recipe of the sample encoders, and opens with
+    a comment."""
     for path in sorted((ROOT / "conf").glob("*.yaml")):
         assert path.read_text().startswith("#"), f"{path.name} must open with purpose, hardware, minutes and command"
         keys = yaml.safe_load(path.read_text()).keys()
         if "space" in keys:
             assert read_sweep(path).base_config()
+        elif "catalogue" in keys:
+            assert read_bench(path).competing
         else:
             load_options(PipelineConfig if "ingest" in keys else SampleEncodersOptions, path)

@@ -10,6 +10,7 @@ from multimodal.decoder import CrossAttentionDecoder
 from multimodal.errors import RequestError
 from multimodal.generation import Request
 from multimodal.generation.autoregressive import Written, filled, prompt, sequences
+from multimodal.generation.guidance import guide
 from multimodal.sample import Task
 from multimodal.training.batches import TaskBatches
 from multimodal.training.checkpoint import step_folder
@@ -50,7 +51,7 @@ def test_it_reads_latents_style_and_draft(toy):
     texts = sequences(batch.canvases, toy.tokenizer.mask_token_id, toy.tokenizer.pad_token_id)
     draft = torch.full((4, 3), 7)
     plain = replace(
-        batch.condition, dropped=torch.zeros(4, dtype=torch.bool), draft=draft, draft_mask=torch.ones(4, 3).bool()
+        batch.condition, dropped=torch.zeros(4, 3, dtype=torch.bool), draft=draft, draft_mask=torch.ones(4, 3).bool()
     )
     decoder = toy.decoder.eval()
 
@@ -63,7 +64,7 @@ def test_it_reads_latents_style_and_draft(toy):
     }  # fmt: skip
     for name, value in changes.items():
         assert not torch.allclose(logits(), logits(**{name: value})), name
-    gone = {"dropped": torch.ones(4, dtype=torch.bool)}
+    gone = {"dropped": torch.ones(4, 3, dtype=torch.bool)}
     assert torch.allclose(logits(**gone), logits(**gone, **changes), atol=1e-5)
 
 
@@ -74,16 +75,16 @@ def test_generate_gives_the_argmax_of_the_trained_logits(toy):
     tokenizer = toy.tokenizer
     for request in requests_of(toy):
         canvas = generator._start(request)
-        condition = generator._condition(request.task, [request])
+        guided = guide(toy.decoder, generator._condition(request.task, [request]), SamplerOptions())
         start = prompt(canvas, tokenizer.mask_token_id, tokenizer.pad_token_id)
         text, ends = list(start), max(1, len(canvas.gaps))
         most = generator.writer._most([canvas], len(start))
         with torch.no_grad():
             while len(text) < len(start) + most and text[len(start) :].count(tokenizer.pad_token_id) < ends:
-                logits = toy.decoder(torch.tensor([text]), condition)[0, -1]
+                logits = toy.decoder(torch.tensor([text]), guided.condition)[0, -1]
                 logits[tokenizer.mask_token_id] = -torch.inf
                 text.append(int(logits.argmax()))
-            output = generator.writer.write([canvas], condition, None, SamplerOptions(), None, False)
+            output = generator.writer.write([canvas], guided, SamplerOptions(), None, False)
         written = Written(text[len(start) :], [1.0] * (len(text) - len(start)), 0)
         assert output.tokens[0].tolist() == filled(canvas, written, tokenizer.pad_token_id)[0]
         assert int(output.nfe[0]) == len(written.tokens)

@@ -61,8 +61,8 @@ def test_neighbours_are_joined_in_order() -> None:
 def test_a_row_without_latents_gives_numbers() -> None:
     """No softmax over nothing: the row is masked, and finite."""
     adapter = LatentAdapter(SHORTER["resample"], "image")
-    tokens, mask = adapter(torch.randn(1, 5, 12), torch.zeros(1, 5, dtype=torch.bool))
-    assert tokens.isfinite().all() and not mask.any()
+    found = adapter(torch.randn(1, 5, 12), torch.zeros(1, 5, dtype=torch.bool))
+    assert found.tokens.isfinite().all() and not found.mask.any()
 
 
 def test_a_grid_is_not_joined() -> None:

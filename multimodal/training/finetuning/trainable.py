@@ -1,9 +1,9 @@
 """Which weights a training changes: frozen parts, and low-rank adapters where the blocks' own are frozen.
 
 backbone      blocks and last norm
-embeddings    of tokens and positions
+embeddings    of tokens and positions; what reads or writes vectors in their place
 adapters      from latents to condition tokens
-condition     embeddings of tasks, styles and null conditions; the draft's encoder and its pointer
+condition     embeddings of tasks, styles and null conditions; the draft's encoder and its pointer; the slopes
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from multimodal.training.finetuning.options import LoraOptions
 
 PARTS: dict[str, tuple[str, ...]] = {
     "backbone": ("blocks.", "norm.", "embedding_norm."),
-    "embeddings": ("embedding.", "position."),
+    "embeddings": ("embedding.", "position.", "reader.", "regression."),
     "adapters": ("condition_embedder.adapters.",),
     "condition": (
         "condition_embedder.task.", "condition_embedder.style.", "condition_embedder.null.",
-        "condition_embedder.norm.", "draft_encoder.", "pointer.",
+        "condition_embedder.norm.", "draft_encoder.", "pointer.", "alignment.",
     ),
 }  # fmt: skip
 """Part -> how the names of its weights begin; every weight belongs to one."""

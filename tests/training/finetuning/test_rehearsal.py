@@ -72,7 +72,7 @@ def test_adapters_and_rehearsal_keep_an_old_task_while_a_new_one_is_learnt(
         )
         trainer = Trainer(
             decoder, toy.tokenizer, canvas, {Task.TRANSCRIBE: new}, tuning, 3, tmp_path / name, toy.score,
-            lambda *_: None, lambda *_: None, {Task.CAPTION: old} if share else {},
+            lambda *_: None, lambda *_: None, rehearsal={Task.CAPTION: old} if share else {},
         )  # fmt: skip
         trainer.train()
         return TextGenerator.load(step_folder(tmp_path / name, steps))

@@ -7,7 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from multimodal.decoder import CrossAttentionDecoder
+from multimodal.decoder import ContinuousConfig, CrossAttentionDecoder
 from multimodal.errors import ConfigError
 from multimodal.generation import TextGenerator
 from multimodal.training.checkpoint import step_folder
@@ -32,6 +32,8 @@ def test_every_weight_belongs_to_one_part() -> None:
         resample={"image": 2},
         embedding_norm=True,
         grid_positions={"image": 5},
+        rates={"text": 0.3},
+        continuous=ContinuousConfig("gaussian", objective="mse"),
     )
     for name, _ in CrossAttentionDecoder(full).named_parameters():
         assert sum(name.startswith(starts) for starts in PARTS.values()) == 1, name
