@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from multimodal.bench.gpt2 import GPT2Generator
@@ -37,7 +38,7 @@ class Materials:
     encoders: EncodeOptions
     workspace: Path
 
-    @property
+    @cached_property
     def stores(self) -> dict[Modality, LatentStore]:
         """The latents, opened."""
         return {modality: LatentStore(info.path) for modality, info in self.latents.items()}

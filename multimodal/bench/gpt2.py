@@ -8,6 +8,7 @@ decoder spends on drafts; it has no pointer to copy with. Sequences, tokenizer a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -115,6 +116,26 @@ def encoder_inputs(condition: Condition) -> dict[str, Tensor]:
     return {"encoder_hidden_states": condition.keys[0], "encoder_attention_mask": condition.bias[:, 0, 0] == 0}
 
 
+@lru_cache(maxsize=64)
+def generation_config(most: int, beams: int, end: int, never: int) -> GenerationConfig:
+    """How `generate` writes: checked once, not once per batch.
+
+    Args:
+        most: tokens of an answer.
+        beams: 1 is greedy, and then `AllEnds` stops it.
+        end: token that ends beams and pads rows.
+        never: token that is not written.
+    """
+    return GenerationConfig(
+        max_new_tokens=most,
+        do_sample=False,
+        num_beams=beams,
+        pad_token_id=end,
+        eos_token_id=end if beams > 1 else None,
+        suppress_tokens=[never],
+    )
+
+
 class AllEnds:
     """Stops a row when it has written all its ends: a text has one, a text with gaps one per gap.
 
@@ -171,13 +192,8 @@ class GenerateWriter(AutoregressiveWriter):
         written = self.model.generate(
             prompts,
             attention_mask=torch.ones_like(prompts),
-            generation_config=GenerationConfig(
-                max_new_tokens=self._most(canvases, start),
-                do_sample=False,
-                num_beams=options.beams,
-                pad_token_id=pad,
-                eos_token_id=pad if options.beams > 1 else None,
-                suppress_tokens=[self.tokenizer.mask_token_id],
+            generation_config=generation_config(
+                self._most(canvases, start), options.beams, pad, self.tokenizer.mask_token_id
             ),
             stopping_criteria=[] if options.beams > 1 else [AllEnds(start, torch.tensor(ends, device=device), pad)],
             **encoder_inputs(condition),
