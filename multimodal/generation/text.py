@@ -43,11 +43,11 @@ class Generation:
         confidences: how likely each token is right, by its probability when it was unmasked; 1 for given tokens.
         nfe: calls of the denoiser.
         score: geometric mean of the probabilities of the written tokens, padding included, 0 to 1.
+        trajectory: the canvas before the first and after each step, as token texts; empty unless asked for.
+        filled: infill: the text of each gap.
         confidence: the share of the text's words that is expected to be right, 0 to 1; `score` where the model was not
             calibrated.
         trusted: the confidence reaches the model's threshold of trust.
-        trajectory: the canvas before the first and after each step, as token texts; empty unless asked for.
-        filled: infill: the text of each gap.
     """
 
     request_id: str
@@ -56,7 +56,7 @@ class Generation:
     confidences: tuple[float, ...]
     nfe: int
     score: float
-    confidence: float = 1.0
-    trusted: bool = True
     trajectory: tuple[tuple[str, ...], ...] = ()
     filled: tuple[str, ...] = ()
+    confidence: float = 1.0
+    trusted: bool = True
