@@ -1,4 +1,5 @@
-"""Discrete diffusion over tokens: schedule, processes, loss and samplers, with no network in them.
+"""Diffusion over tokens, and in `continuous` over vectors in their place: schedules, processes, losses and samplers,
+with no network in them.
 
 Convention, used everywhere: `x_0` is clean text, `x_t` noisy text, `t` in [0, 1]; `alpha(t)` is the probability that
 a token is still clean, alpha(0) = 1 and alpha(1) = 0. A *denoiser* maps noisy tokens [rows, length] to logits
