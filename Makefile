@@ -4,7 +4,7 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 BASE_PYTHON := $(shell command -v python3.11 || command -v python3)
 
-.PHONY: help install run test check smoke bench screenshots clean
+.PHONY: help install run test check smoke bench slow screenshots clean
 .DEFAULT_GOAL := help
 
 help:  ## list these targets
@@ -36,6 +36,9 @@ smoke: $(STAMP)  ## the whole pipeline on a handful of samples, under a minute
 
 bench: $(STAMP)  ## the measurements of tests/benchmarks
 	$(PYTHON) -m pytest tests/benchmarks -m benchmark -s
+
+slow: $(STAMP)  ## the tests that take minutes each
+	$(PYTHON) -m pytest -m slow
 
 screenshots: $(STAMP)  ## the README's dashboard pictures, from a real run in headless Chromium
 	$(PYTHON) docs/make_screenshots.py

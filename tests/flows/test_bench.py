@@ -20,6 +20,7 @@ def bench_file(smoke, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow  # tests/bench/test_run.py makes the same comparison on a smaller corpus
 def test_the_command_compares_and_goes_on(smoke, bench_file, command):
     """Stages are shared, goals are shown, files are where it says; run again it does nothing anew."""
     first = command("bench", "decoder", bench_file)

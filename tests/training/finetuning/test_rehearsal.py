@@ -38,6 +38,7 @@ def share_right(generator: TextGenerator, samples: list[Sample], toy: Toy) -> fl
     return sum(one.text == sample.text for one, sample in zip(written, chosen, strict=True)) / len(chosen)
 
 
+@pytest.mark.slow
 def test_adapters_and_rehearsal_keep_an_old_task_while_a_new_one_is_learnt(
     make_toy: Callable[..., Toy], tmp_path: Path
 ) -> None:
