@@ -162,9 +162,8 @@ class Alignment(nn.Module):
         """
         tokens = torch.arange(start, start + length, device=places.device)
         known = ~places.isnan()
-        distance = (tokens[:, None] - places.nan_to_num(0.0)[:, None]).abs() * known[
-            :, None
-        ]  # [batch, length, latents]
+        distance = (tokens[:, None] - places.nan_to_num(0.0)[:, None]).abs()  # [batch, length, latents]
+        distance = distance * known[:, None]
         return -self.slopes[:, None, None] * distance[:, None]
 
 

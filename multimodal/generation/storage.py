@@ -108,12 +108,18 @@ class SavedModel(ModelHubMixin, library_name="multimodal", model_card_template=M
         """Read a folder: a checkpoint's, a package's, or one written by `save_pretrained`.
 
         Raises:
-            CheckpointError: it is absent or incomplete.
+            CheckpointError: it is absent, incomplete, or of a decoder that this version of the library does not build.
         """
         require_files(checkpoint)
         config = json.loads((checkpoint / CONFIG).read_text())
-        decoder = cls.decoder_class(DecoderConfig.from_dict(config["decoder"]))
-        decoder.load_state_dict(safetensors.torch.load_file(checkpoint / WEIGHTS))
+        try:
+            decoder = cls.decoder_class(DecoderConfig.from_dict(config["decoder"]))
+            decoder.load_state_dict(safetensors.torch.load_file(checkpoint / WEIGHTS))
+        except (TypeError, RuntimeError) as error:  # options or weights that are gone, or that are new
+            raise CheckpointError(
+                f"{checkpoint} is of a decoder that this version of the library does not build ({error!s:.160}); "
+                "train again, or load it with the version that made it"
+            ) from error
         tokenizer = TextTokenizer.load(checkpoint / TOKENIZER)
         return cls(decoder.to(device).eval(), tokenizer, config["canvas"], read_calibrations(config))
 

@@ -1,5 +1,6 @@
 """Saving, loading and sharing a decoder."""
 
+import json
 import time
 from pathlib import Path
 
@@ -70,3 +71,13 @@ def test_an_incomplete_folder_is_named(tmp_path: Path) -> None:
     """With what it lacks."""
     with pytest.raises(CheckpointError, match=r"lacks decoder\.safetensors, config\.json, tokenizer\.json"):
         TextGenerator.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("option", [{"draft": True}, {"num_layers": 5}])
+def test_a_decoder_of_another_version_is_refused(tmp_path: Path, option: dict[str, object]) -> None:
+    """Options that are gone, and weights that are missing: one line with the cure, no stack trace."""
+    folder = small_checkpoint(tmp_path / "checkpoint", {"image": 6, "audio": 4, "text": 5})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"decoder": config["decoder"] | option}))
+    with pytest.raises(CheckpointError, match="the version that made it"):
+        TextGenerator.load(folder)
