@@ -1,10 +1,13 @@
 """Rows of all tasks through real encoders and a real decoder with random weights."""
 
+from dataclasses import replace
+
 import pytest
 
 from multimodal.errors import RequestError
 from multimodal.package import load_predictor
 from multimodal.predictor import Prediction, Row, decode_base64
+from multimodal.sample import Modality
 from tests.small_model import picture, sound
 
 pytest_plugins = ("tests.mlflow_fixtures",)
@@ -109,3 +112,15 @@ def test_base64_is_checked():
     assert decode_base64("aGVs\nbG8=") == b"hello"
     with pytest.raises(RequestError, match="no base64"):
         decode_base64("data:image/png;base64,aGVsbG8=")
+
+
+def test_what_the_encoder_reads_is_the_draft_of_a_transcript(predictor, monkeypatch):
+    """The decoder is handed the encoder's own reading of speech, and the text itself where that is to be edited."""
+    audio, asked = predictor.encoders[Modality.AUDIO], []
+    encode, generate = audio.encode, predictor.generator.generate
+    monkeypatch.setattr(audio, "encode", lambda batch: replace(encode(batch), readings=("turn on",) * len(batch)))
+    monkeypatch.setattr(
+        predictor.generator, "generate", lambda requests, *rest: asked.extend(requests) or generate(requests, *rest)
+    )
+    assert all(not answer.error for answer in predictor.predict([GOOD[1], GOOD[2]]))
+    assert [request.text for request in asked] == ["turn on", "a smal red ciircle"]

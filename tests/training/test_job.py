@@ -81,6 +81,16 @@ def test_says_what_does_not_fit(dataset: Dataset, latents: dict[Modality, Latent
     assert result.too_long == ({"denoise": 1} if long[0].split == "train" else {})
 
 
+def test_the_checkpoint_knows_what_its_confidences_are_worth(
+    dataset: Dataset, latents: dict[Modality, LatentsInfo], tmp_path: Path
+) -> None:
+    """Calibrated for each task on val texts, unless that is turned off."""
+    result = train(JOB, dataset, latents, tmp_path)
+    assert set(TextGenerator.load(result.checkpoint).calibrations) == {"denoise", "infill"}
+    off = replace(JOB, train=JOB.train.model_copy(update={"calibration_samples": 0}))
+    assert not TextGenerator.load(train(off, dataset, latents, tmp_path).checkpoint).calibrations
+
+
 def test_history_tells_losses_and_scores(
     dataset: Dataset, latents: dict[Modality, LatentsInfo], tmp_path: Path
 ) -> None:

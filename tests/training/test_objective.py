@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from multimodal.decoder import Condition
 from multimodal.diffusion.loss import LossOutput
 from multimodal.diffusion.processes import AbsorbingProcess
 from multimodal.sample import Task
-from multimodal.training.objective import DenoisingObjective, build_objective
+from multimodal.training.objective import DenoisingObjective, build_objective, with_lengths
 from multimodal.training.options import HybridOptions, TrainOptions
 from tests.training.conftest import Toy
 
@@ -115,3 +117,19 @@ def test_hybrid_sees_edits(make_toy: Callable[..., Toy]) -> None:
     assert (objective.edits.confusable, objective.edits.own) == (0.2, 0.3)
     plain = build_objective(make_toy().decoder, toy.tokenizer, TrainOptions())
     assert isinstance(plain, DenoisingObjective) and plain.edits is None
+
+
+def test_latents_learn_how_many_tokens_they_stand_for(make_toy: Callable[..., Toy]) -> None:
+    """The mean relative error of the predicted lengths is added to the mean loss, where the text's length is known."""
+    batch = make_toy().batches[Task.CAPTION].batch(0, 2)
+    lengths = torch.tensor([4.0, 12.0], requires_grad=True)
+    condition = Condition((), (), torch.zeros(2, 1, 1, 1), lengths=lengths)
+    loss = LossOutput(torch.tensor(30.0), torch.tensor(10.0))
+    assert with_lengths(loss, condition, batch).mean == 3.0
+    known = replace(batch, lengths=torch.tensor([8.0, 10.0]))
+    added = with_lengths(loss, condition, known).mean - 3.0
+    assert added > 0
+    (gradient,) = torch.autograd.grad(added, lengths)
+    assert gradient[0] < 0 < gradient[1]
+    twice = with_lengths(loss, replace(condition, lengths=torch.tensor([0.0, 14.0])), known).mean - 3.0
+    torch.testing.assert_close(twice, 2 * added.detach())
