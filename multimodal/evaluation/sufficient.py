@@ -200,7 +200,7 @@ def _style_with_content(metric: Metric, items: Sequence[Item], hypotheses: Seque
 
 def _in_asked_style(metric: Metric, items: Sequence[Item], hypotheses: Sequence[str]) -> list[bool]:
     assert isinstance(metric, StyleMetric)
-    return [style == item.style for style, item in zip(metric.classifier(hypotheses), items, strict=True)]
+    return [style == item.style for style, item in zip(metric.classifier(items, hypotheses), items, strict=True)]
 
 
 _MAKERS: dict[str, Callable[[Metric, Sequence[Item], Sequence[str]], Sufficient | None]] = {

@@ -19,6 +19,17 @@ def items_of(topics, styles=("formal", "informal")):
     ]
 
 
+def changes_of(texts):
+    """Each text and its longer form, made from one another."""
+    pairs = [(text, f"{text}, they say", "longer") for text in texts] + [
+        (f"{text}, they say, they say", f"{text}, they say", "shorter") for text in texts
+    ]
+    return [
+        Item(f"s{n}", Task.RESTYLE, Split.TRAIN, f"c{n}", (text,), source, style)
+        for n, (source, text, style) in enumerate(pairs)
+    ]
+
+
 def other_style(item):
     return "informal" if item.style == "formal" else "formal"
 
@@ -34,6 +45,19 @@ def test_right_texts_are_in_the_right_style_and_swapped_ones_are_not():
         items_of([TOPICS[12 + n // 2]], (other_style(item),))[0].references[0] for n, item in enumerate(held_out)
     ]
     assert style_accuracy(held_out, swapped, classifier).value == 0
+
+
+def test_a_style_that_shows_only_beside_the_source_is_read_from_the_change():
+    """Shorter or longer than the source: no text shows it alone. A copy is then in neither style for sure."""
+    steps = [f"{topic} {adverb}" for topic in TOPICS for adverb in ("today", "again", "slowly", "at night")]
+    train, held_out = changes_of(steps[:48]), changes_of(steps[48:])
+    classifier = fit_style_classifier(train)
+    assert classifier.signature.startswith("change,")
+    right = style_accuracy(held_out, [item.references[0] for item in held_out], classifier)
+    assert right.value == right.counts["classifier_held_out"] == 1
+    copied = style_accuracy(held_out, [item.input for item in held_out], classifier)
+    assert copied.value == 0.5
+    assert fit_style_classifier(items_of(TOPICS)).signature.startswith("text,")
 
 
 def test_style_without_content_earns_little():
