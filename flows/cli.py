@@ -93,6 +93,10 @@ def predict(
     task: Annotated[str, typer.Option(help="caption, transcribe, denoise, infill or restyle.")] = "caption",
     text: Annotated[list[str] | None, typer.Option(help="A text, instead of a file; infill: with gaps ___.")] = None,
     style: Annotated[str, typer.Option(help="restyle: the target style.")] = "",
+    hint: Annotated[str, typer.Option(help="A text that says what to expect, for models trained with hints.")] = "",
+    picture: Annotated[
+        str | None, typer.Option(help="A picture beside the input, for models trained with such pictures.")
+    ] = None,
     model: Annotated[str, typer.Option(help="The registered model; its champion is used.")] = "multimodal-sample",
     workspace: Workspace = Path("workspace"),
     preset: Annotated[str | None, typer.Option(help="draft, balanced or quality, instead of the model's own.")] = None,
@@ -124,7 +128,7 @@ def predict(
         "preset": preset, "num_steps": steps, "temperature": temperature, "guidance_scale": guidance, "seed": seed,
     }  # fmt: skip
     sampler = {name: value for name, value in named.items() if value is not None}
-    rows = rows_of(task, paths or [], text or [], style, constraints)
+    rows = rows_of(task, paths or [], text or [], style, constraints, hint, picture)
     if budget_ms is not None:
         sampler["num_steps"] = steps_within(workspace, model, task, budget_ms)
     failed = show_predictions(workspace, model, rows, sampler, as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -72,6 +73,8 @@ class Sample:
         text: the target text, NFC, white space collapsed.
         input: the conditioning text (denoise: noisy, restyle: other style); "" for media and for infill.
         style: target style (restyle), else "".
+        hint: text beside the content that says what to expect (names that a clip mentions), "" if none.
+        picture: content id of a picture beside the content, "" if none.
         speaker: speaker or voice where the source names one, else "".
         attributes: the source's further columns as JSON (a scene description, say), "{}" if none.
     """
@@ -89,6 +92,17 @@ class Sample:
     style: str = ""
     speaker: str = ""
     attributes: str = "{}"
+    hint: str = ""
+    picture: str = ""
+
+
+FURTHER_INPUTS = ("hint", "picture")
+"""What a sample may be conditioned on beside its content: fields of `Sample`, columns of manifests and requests."""
+
+
+def normalise(text: str) -> str:
+    """A text as samples hold it: Unicode NFC, white space collapsed."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def content_digest(data: bytes) -> str:
@@ -96,6 +110,8 @@ def content_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def sample_digest(content_id: str, task: str, style: str, text: str) -> str:
-    """The key of a sample: SHA-256 over its content, task, style and text, first 32 hex digits."""
-    return hashlib.sha256("\x1f".join((content_id, task, style, text)).encode()).hexdigest()[:32]
+def sample_digest(content_id: str, task: str, style: str, text: str, *further: str) -> str:
+    """The key of a sample: SHA-256 over its content, task, style, text and, if there are any, its further inputs; first
+    32 hex digits."""
+    parts = (content_id, task, style, text, *(further if any(further) else ()))
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]

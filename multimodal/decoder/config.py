@@ -47,6 +47,7 @@ class DecoderConfig:
         drafts: tasks that are given the tokens of a text to be edited.
         draft_layers: of the encoder that reads them.
         max_draft: longest draft in tokens, its end included.
+        further: what it reads beside a task's own latents and draft where a row has it: `hint`, `picture`.
         causal: positions attend to themselves and what is left of them: the autoregressive twin.
         process: the diffusion process that it was trained to undo; a causal decoder undoes none.
         process_options: what that process takes beside tokens, by name.
@@ -75,6 +76,7 @@ class DecoderConfig:
     drafts: tuple[str, ...] = ()
     draft_layers: int = 2
     max_draft: int = 64
+    further: tuple[str, ...] = ()
     causal: bool = False
     process: str = "absorbing"
     process_options: Mapping[str, float] = field(default_factory=dict)

@@ -25,6 +25,7 @@ class Item:
         input: the text conditioned on (denoise, restyle), for infill the text with its gap, "" for media.
         style: asked style (restyle).
         attributes: the source's further columns as JSON.
+        hint, picture: what stands beside the content, as in `Sample`.
     """
 
     sample_id: str
@@ -37,6 +38,8 @@ class Item:
     speaker: str = ""
     source: str = ""
     attributes: str = "{}"
+    hint: str = ""
+    picture: str = ""
 
     @property
     def text(self) -> str:
@@ -61,11 +64,11 @@ def build_items(
     style. Samples without text are left out, and samples whose content is not among those `encoded`; infill needs
     no latents.
     """
-    groups: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[Sample]] = defaultdict(list)
     for sample in sorted(samples, key=lambda sample: sample.sample_id):
         if sample.text.strip() and (sample.task is Task.INFILL or encoded is None or sample.content_id in encoded):
-            shared = (sample.content_id, sample.style)
-            groups[shared if sample.task in _SHARED else (sample.sample_id, "")].append(sample)
+            shared = (sample.content_id, sample.style, sample.hint, sample.picture)
+            groups[shared if sample.task in _SHARED else (sample.sample_id,)].append(sample)
     return [_item(group) for group in list(groups.values())[:most]]
 
 
@@ -86,4 +89,6 @@ def _item(samples: Sequence[Sample]) -> Item:
         speaker=first.speaker,
         source=first.source,
         attributes=next((sample.attributes for sample in samples if sample.attributes != "{}"), "{}"),
+        hint=first.hint,
+        picture=first.picture,
     )

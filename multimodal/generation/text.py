@@ -22,6 +22,8 @@ class Request:
             denoise and restyle, what the encoder itself reads off a clip for transcribe.
         style: restyle: the target style.
         constraints: what the text must be like; None: nothing.
+        hint: a text that says what to expect, for decoders that read hints.
+        picture: latents [n, d] of a picture beside the task's own content, for decoders that read pictures.
     """
 
     request_id: str
@@ -30,6 +32,13 @@ class Request:
     text: str = ""
     style: str = ""
     constraints: Constraints | None = None
+    hint: str = ""
+    picture: np.ndarray | None = None
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """Which further inputs it has."""
+        return (("hint",) if self.hint else ()) + (("picture",) if self.picture is not None else ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from multimodal.evaluation import SampledScorer
 from multimodal.fingerprint import INDEX, code_version, fingerprint, read_index, write_json
 from multimodal.generation import TextGenerator
 from multimodal.generation.autoregressive import room
-from multimodal.latents import LatentsInfo, LatentStore
-from multimodal.sample import Modality, Sample, Split, Task
+from multimodal.latents import LatentsInfo, LatentStore, is_encoded
+from multimodal.sample import FURTHER_INPUTS, Modality, Sample, Split, Task
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.assembly import build_decoder, build_tokenizer
 from multimodal.training.batches import TaskBatches, fitting, infill_room
@@ -205,19 +205,22 @@ def _train_samples(
 ) -> dict[Task, Sequence[Sample]]:
     by_task: dict[Task, list[Sample]] = defaultdict(list)
     for sample in dataset.samples(split=Split.TRAIN):
-        needs_latents = sample.task is not Task.INFILL
-        if needs_latents and sample.modality not in stores:
-            raise ConfigError(
-                f"the dataset has samples for '{sample.task}', but the configuration names no {sample.modality} "
-                f"encoder; add encode.{sample.modality}, or drop the source"
-            )
-        if job.train.tasks.get(sample.task, 0) > 0 and (
-            not needs_latents or sample.content_id in stores[sample.modality]
-        ):
+        for modality in _modalities(sample):
+            if modality not in stores:
+                raise ConfigError(
+                    f"the dataset has samples for '{sample.task}', but the configuration names no {modality} "
+                    f"encoder; add encode.{modality}, or drop the source"
+                )
+        if job.train.tasks.get(sample.task, 0) > 0 and is_encoded(sample, stores):
             by_task[sample.task].append(sample)
     if not by_task:
         raise ConfigError("no task has samples in the train split; check the ledger and `ingest.splits`")
     return {task: by_task[task] for task in Task if task in by_task}
+
+
+def _modalities(sample: Sample) -> list[Modality]:
+    own = [] if sample.task is Task.INFILL else [sample.modality]
+    return own + ([Modality.IMAGE] if sample.picture else [])
 
 
 def _batches(
@@ -231,7 +234,7 @@ def _batches(
     return {
         task: TaskBatches(
             task, rows, tokenizer, None if task is Task.INFILL else stores[task.modality], config,
-            canvas[task], job.train.condition_dropout, job.seed,
+            canvas[task], job.train.condition_dropout, job.seed, stores.get(Modality.IMAGE),
         )
         for task, rows in samples.items()
     }  # fmt: skip
@@ -255,6 +258,11 @@ def _decoder_config(
         tasks=tuple(str(task) for task in samples),
         grid_positions=_grid_positions(stores),
         rates=_rates(samples, tokenizer, stores),
+        further=tuple(
+            name
+            for name in FURTHER_INPUTS
+            if any(getattr(sample, name) for rows in samples.values() for sample in rows)
+        ),
         styles=tuple(sorted({sample.style for rows in samples.values() for sample in rows if sample.style})),
         **job.decoder.model_dump(mode="json", exclude={"size", "drafts"}),
         drafts=tuple(str(task) for task in job.decoder.drafts if task in samples and task is not Task.INFILL),

@@ -123,8 +123,8 @@ class TrainOptions(Options):
         continuous: of gaussian and simplex.
         tasks: task -> weight: its share of each batch, among the tasks that the dataset holds.
         optimizer: `muon` for the matrices of the blocks with AdamW for the rest, or `adamw` for all.
-        condition_dropout: probability that a part of a sample's condition (latents, draft, style) is replaced by its
-            learned null condition, for guidance; in half of the cases all parts at once.
+        condition_dropout: probability that a part of a sample's condition (latents, draft, style, hint, picture) is
+            replaced by its learned null condition, for guidance; in half of the cases all parts at once.
         full_mask: probability that a sample's canvas is nothing but noise (high-mask specialisation).
         noise_skew: power that moves the other times of noise towards 1; 1 leaves them uniform.
         complementary: each sample is also seen with the other positions masked, under the same condition.
@@ -209,7 +209,8 @@ class SamplerOptions(Options):
         num_steps: most denoising steps, each one call of the denoiser (NFE).
         temperature: 0 takes the likeliest token; above, tokens are drawn.
         guidance_scale: classifier-free guidance w in log p_null + w (log p_cond - log p_null); 1 is off.
-        guidance: latents, draft or style -> its own scale, composed with the others (`multimodal.generation.guidance`).
+        guidance: latents, draft, style, hint or picture -> its own scale, composed with the others
+            (`multimodal.generation.guidance`).
         threshold: unmask every token at least this confident; each step unmasks at least its share of the rest.
         entropy_bound: in nats, of the tokens unmasked in one step beyond the least certain of them.
         safety: unmask the n surest tokens while (n + 1) (1 - p_n) stays below it.
@@ -250,7 +251,9 @@ class SamplerOptions(Options):
     num_steps: int = Field(default=6, ge=1)
     temperature: float = Field(default=0.0, ge=0)
     guidance_scale: float = Field(default=1.0, ge=0)
-    guidance: dict[Literal["latents", "draft", "style"], Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    guidance: dict[Literal["latents", "draft", "style", "hint", "picture"], Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict
+    )
     threshold: float = Field(default=0.9, gt=0, le=1)
     entropy_bound: float = Field(default=0.1, ge=0)
     safety: float = Field(default=1.0, gt=0)

@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from multimodal.errors import MediaError
-from multimodal.ingest.drafts import Drafter, normalise
+from multimodal.ingest.drafts import Drafter
 from multimodal.ingest.options import CheckOptions, SourceOptions
 from multimodal.ingest.reader import Row
 from multimodal.ingest.readers import open_reader
 from multimodal.ingest.reasons import Reason
-from multimodal.sample import Split, content_digest
+from multimodal.sample import Split, content_digest, normalise
 
 VALUES = {"path": "a.jpg", "text": "clean text", "input": "noisy text", "style": "formal"}
 
