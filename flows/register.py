@@ -223,7 +223,7 @@ def probe_rows(dataset: Dataset, config: PipelineConfig) -> Iterator[Row]:
         media = {content.content_id: content.data for content in _media(dataset, samples)}
         for sample in samples:
             row = _probe_row(sample, media.get(sample.content_id))
-            yield replace(row, hint=sample.hint, picture_data=media.get(sample.picture))
+            yield replace(row, style=sample.style, hint=sample.hint, picture_data=media.get(sample.picture))
 
 
 def _media(dataset: Dataset, samples: list[Sample]) -> Iterator[Content]:
@@ -239,7 +239,7 @@ def _probe_row(sample: Sample, data: bytes | None) -> Row:
         return Row(str(sample.task), data=data)
     if sample.task is Task.INFILL:
         return Row(str(sample.task), text=make_gap(sample.text, sample.sample_id).text_with_gap)
-    return Row(str(sample.task), text=sample.input, style=sample.style)
+    return Row(str(sample.task), text=sample.input)
 
 
 def describe(version: ModelVersionInfo) -> Summary:

@@ -35,7 +35,8 @@ class Row:
         path: a picture, a sound, or a text file.
         data: the content itself: picture or sound file, or UTF-8 text.
         text: text tasks: the text; infill: with gaps `___`. Media tasks leave it alone: it may be a reference.
-        style: restyle: the target style. Other tasks leave it alone.
+        style: restyle: the target style. Other tasks: one of the styles that the model was trained to write them in, ""
+            for none.
         constraints: what the text must be like; None: nothing.
         hint: a text beside the content that says what to expect, "" for none.
         picture: file of a picture beside the content, or
@@ -195,9 +196,9 @@ class Predictor:
         data = _read_content(row, task, allow_paths)
         text = _decode_text(data) if task.modality is Modality.TEXT else ""
         data = text.encode() or data
-        style = row.style if task is Task.RESTYLE else ""
+        style = row.style
         if task is Task.RESTYLE and not style:
-            known = ", ".join(self.generator.decoder.config.styles) or "none"
+            known = ", ".join(self.generator.decoder.config.styles_of(task)) or "none"
             raise RequestError(f"restyle needs a 'style'; the model knows {known}")
         hint, picture = normalise(row.hint), _read_picture(row, allow_paths)
         further = (hint.encode(), picture or b"") if hint or picture else ()

@@ -72,7 +72,7 @@ class Sample:
         uri: where the row came from, `<file relative to the source>#<row>` or a media path.
         text: the target text, NFC, white space collapsed.
         input: the conditioning text (denoise: noisy, restyle: other style); "" for media and for infill.
-        style: target style (restyle), else "".
+        style: style or language that the text is in, by which it can be asked for; "" if none is named.
         hint: text beside the content that says what to expect (names that a clip mentions), "" if none.
         picture: content id of a picture beside the content, "" if none.
         speaker: speaker or voice where the source names one, else "".

@@ -7,7 +7,7 @@ One input row is one text to be written:
     bytes    the file's bytes, or
     base64   the same as base64 (for REST), or
     text     the text (denoise, infill with gaps `___`, restyle)
-    style    restyle: the target style
+    style    restyle: the target style; other tasks: one of the styles that they were trained in, if any
     hint     a text beside the content that says what to expect, for models that were trained with hints
     picture, picture_base64  a picture beside the content: its path, or its bytes, for models trained with those
     constraints  a JSON object: must_contain, must_not_contain (lists of words), prefix, suffix, min_words, max_words

@@ -23,7 +23,7 @@ class Item:
         content_id: key of its latents; unused by infill.
         references: the texts that count as right; for infill the words that were cut out.
         input: the text conditioned on (denoise, restyle), for infill the text with its gap, "" for media.
-        style: asked style (restyle).
+        style: asked style, "" for none.
         attributes: the source's further columns as JSON.
         hint, picture: what stands beside the content, as in `Sample`.
     """

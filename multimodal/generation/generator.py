@@ -28,10 +28,11 @@ from multimodal.generation.constrained import Attempt, ConstrainedSearch, Sheet,
 from multimodal.generation.constraints import Constraints
 from multimodal.generation.guidance import guide
 from multimodal.generation.storage import SavedModel
+from multimodal.generation.strength import soften
 from multimodal.generation.text import Generation, Request
 from multimodal.generation.writers import build_writer
 from multimodal.sample import Modality, Task
-from multimodal.tasks import LENGTH_BUCKET, Canvas, blank_canvas, draft_batch, hint_batch, infill_canvas
+from multimodal.tasks import EDITING, LENGTH_BUCKET, Canvas, blank_canvas, draft_batch, hint_batch, infill_canvas
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.options import SamplerOptions
 
@@ -67,13 +68,15 @@ class TextGenerator(SavedModel):
         """Write a text for each request, in their order.
 
         Raises:
-            RequestError: a task or style is unknown, latents have the wrong width, or an infill text has no gap
-                or is too long.
+            RequestError: a task or style is unknown, latents have the wrong width, an infill text has no gap or is too
+                long, or constraints come with a strength below 1.
             ConfigError: the sampler does not go with the process that the decoder was trained by.
         """
         self.check(requests)
         for task in {request.task for request in requests}:
             self.writer.check(options.of(task))
+        if any(request.constraints and options.of(request.task).strength < 1 for request in requests):
+            raise RequestError("a strength below 1 keeps words that constraints may forbid: leave one of them out")
         counts = [options.of(request.task).candidates for request in requests]
         candidates = [
             replace(request, request_id=f"{request.request_id}/{number}") if number else request
@@ -81,7 +84,16 @@ class TextGenerator(SavedModel):
             for number in range(count)
         ]
         written = iter(self._generate(candidates, options, trajectory))
-        return [_consensus(list(itertools.islice(written, count))) for count in counts]
+        chosen = [_consensus(list(itertools.islice(written, count))) for count in counts]
+        return [
+            self._softened(request, found, options.of(request.task))
+            for request, found in zip(requests, chosen, strict=True)
+        ]
+
+    def _softened(self, request: Request, written: Generation, options: SamplerOptions) -> Generation:
+        if options.strength == 1 or request.task not in EDITING:
+            return written
+        return soften(request.text, written, options.strength, self.tokenizer)
 
     def check(self, requests: Sequence[Request]) -> None:
         """Refuse what the decoder cannot write.
@@ -94,9 +106,9 @@ class TextGenerator(SavedModel):
             if request.task not in config.tasks:
                 known = ", ".join(config.tasks)
                 raise RequestError(f"the model was not trained for '{request.task}'; it knows {known}")
-            if request.style and request.style not in config.styles:
-                known = ", ".join(config.styles) or "none"
-                raise RequestError(f"unknown style '{request.style}'; the model knows {known}")
+            if request.style and request.style not in config.styles_of(request.task):
+                known = ", ".join(config.styles_of(request.task)) or "none"
+                raise RequestError(f"unknown style '{request.style}'; the model knows {known} for {request.task}")
             for name in request.further:
                 self.check_reads(name)
             if request.constraints and (config.causal or config.continuous or request.task is Task.INFILL):

@@ -97,7 +97,7 @@ class Drafter:
             media=self._reader.media_path(row),
             uri=row.uri, source=source.name, task=task, text=text,
             input=self._text(row, "input", Reason.MISSING_INPUT) if needs_input else "",
-            style=(normalise(row.values.get("style", "")) or source.style) if task is Task.RESTYLE else "",
+            style=normalise(row.values.get("style", "")) or source.style,
             speaker=normalise(row.values.get("speaker", "")), group=normalise(row.values.get("group", "")),
             attributes=json.dumps(dict(row.attributes), ensure_ascii=False, sort_keys=True, default=str),
             official=self._official_split(row),

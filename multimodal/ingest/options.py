@@ -26,7 +26,8 @@ class SourceOptions(Options):
             style, group, split, speaker, and of further inputs, each of which a row may leave empty: hint, a text
             that says what to expect, and picture, a media path.
         media_root: folder that `path` and `picture` entries are relative to; the manifest's own folder by default.
-        style: target style of all rows, where no column gives it (restyle).
+        style: style of all rows, where no column gives it: what restyle aims at, or a tag such as `de` or
+            `alt-en-long` that captions, or texts of any task, shall be asked for by.
         split: split of all rows, where no column or list gives it.
         split_values: source's word for a split -> ours, e.g. {dev: test}.
         split_files: split -> file that lists the media names of that split, one per line (Flickr8k layout).

@@ -247,6 +247,7 @@ def _decoder_config(
     stores: Mapping[Modality, LatentStore],
 ) -> DecoderConfig:
     causal = job.train.process == "autoregressive"
+    styles = {str(task): {sample.style for sample in rows if sample.style} for task, rows in samples.items()}
     return DecoderConfig(
         vocab_size=tokenizer.vocab_size,
         max_tokens=room(infill_room(job.tokenizer.max_tokens)) if causal else infill_room(job.tokenizer.max_tokens),
@@ -263,7 +264,8 @@ def _decoder_config(
             for name in FURTHER_INPUTS
             if any(getattr(sample, name) for rows in samples.values() for sample in rows)
         ),
-        styles=tuple(sorted({sample.style for rows in samples.values() for sample in rows if sample.style})),
+        styles=tuple(sorted(set().union(*styles.values()))),
+        task_styles={task: tuple(sorted(names)) for task, names in styles.items() if names},
         **job.decoder.model_dump(mode="json", exclude={"size", "drafts"}),
         drafts=tuple(str(task) for task in job.decoder.drafts if task in samples and task is not Task.INFILL),
     )

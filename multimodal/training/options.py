@@ -217,6 +217,8 @@ class SamplerOptions(Options):
         unmasking: how the number of tokens grows with the steps.
         remasking: most that a written token's chance of being taken back may be on average.
         edit_threshold: probability above which another token replaces a written one.
+        strength: how far denoise and restyle go, from 0, which keeps the input, to 1, all that the model would change;
+            between, that share of its changes, the surest first (`multimodal.generation.strength`).
         candidates: texts drawn per sample, of which the one most like the others is kept (minimum Bayes risk); above 1
             it needs a temperature. Their calls all count.
         beams: hypotheses of an autoregressive decoder's beam search; it takes this, temperature, candidates and seed.
@@ -260,6 +262,7 @@ class SamplerOptions(Options):
     unmasking: Literal["linear", "cosine", "convex"] = "linear"
     remasking: float = Field(default=0.1, ge=0, le=1)
     edit_threshold: float = Field(default=0.9, gt=0, le=1)
+    strength: float = Field(default=1.0, ge=0, le=1)
     candidates: int = Field(default=1, ge=1)
     beams: int = Field(default=1, ge=1)
     predictor: Literal["flow", "ancestral", "euler"] = "flow"

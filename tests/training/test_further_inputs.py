@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from multimodal.dataset import Dataset, read_ledger
-from multimodal.decoder import CONDITION_TYPES, CrossAttentionDecoder, DecoderConfig
+from multimodal.decoder import CONDITION_TYPES
 from multimodal.errors import RequestError
 from multimodal.evaluation.items import build_items
 from multimodal.evaluation.writing import build_request
@@ -22,20 +22,14 @@ from multimodal.ingest import ingest
 from multimodal.ingest.options import IngestOptions
 from multimodal.latents import LatentsInfo, LatentStore, LatentWriter
 from multimodal.sample import Modality, Sample, Split, Task
-from multimodal.tokenizer import TextTokenizer
 from multimodal.training.batches import TaskBatches
 from multimodal.training.job import train
-from multimodal.training.loop import Trainer
-from multimodal.training.options import SamplerOptions, TrainOptions
-from tests.training.conftest import WORDS, ToyLatents
+from multimodal.training.options import SamplerOptions
+from tests.training.conftest import WORDS, ToyLatents, teach
 from tests.training.test_job import JOB
 
 NAMES = ["bdfgklmnprst"[i % 12] + "aeiou"[i % 5] + "lmnrstkd"[i % 8] + "ioaue"[i % 5] for i in range(96)]
 HEARD, UNHEARD = NAMES[:80:2], NAMES[80:88]
-OPTIONS = TrainOptions(
-    steps=160, batch_size=32, warmup_steps=10, learning_rate=4e-3, eval_every=160, checkpoint_every=160,
-    condition_dropout=0.1, ema_decay=0.95,
-)  # fmt: skip
 
 
 def called(word: str, name: str, number: int = 0, hint: str | None = None) -> Sample:
@@ -51,20 +45,7 @@ def contextual(tmp_path_factory: pytest.TempPathFactory) -> TextGenerator:
     """A decoder that has learnt to take names from hints."""
     rng = random.Random(0)
     samples = [called(rng.choice(WORDS), rng.choice(HEARD), number) for number in range(400)]
-    tokenizer = TextTokenizer.train([sample.text for sample in samples], 290)
-    config = DecoderConfig(
-        tokenizer.vocab_size, 16, {"audio": len(WORDS)}, ("transcribe",), further=("hint",), draft_layers=1,
-        hidden_size=64, num_layers=2, num_heads=4,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    decoder = CrossAttentionDecoder(config)
-    batches = TaskBatches(Task.TRANSCRIBE, samples, tokenizer, ToyLatents(), config, 10, OPTIONS.condition_dropout, 0)
-    trainer = Trainer(
-        decoder, tokenizer, {"transcribe": 10}, {Task.TRANSCRIBE: batches}, OPTIONS, 0,
-        tmp_path_factory.mktemp("run"), lambda _: {"val/score": 0.0}, lambda *_: None, lambda *_: None,
-    )  # fmt: skip
-    trainer.train()
-    return TextGenerator(decoder.eval(), tokenizer, {"transcribe": 10})
+    return teach(samples, tmp_path_factory.mktemp("run"), further=("hint",), draft_layers=1)
 
 
 def asked(samples: Sequence[Sample]) -> list[Request]:

@@ -122,9 +122,9 @@ def metrics_for(
     metrics = [metric(given) if issubclass(metric, ErrorRate) else metric() for metric in TASK_METRICS[task]]
     if task is Task.CAPTION:
         metrics += _of_captions(items, train, java)
-    if task is Task.RESTYLE:
-        if all(item.input for item in items):
-            metrics.append(Sari())
+    if task is Task.RESTYLE and all(item.input for item in items):
+        metrics.append(Sari())
+    if any(item.style for item in items):
         classifier = style.fit_style_classifier(train)
         if classifier.can_tell:
             metrics += [metric(classifier) for metric in STYLE_METRICS]

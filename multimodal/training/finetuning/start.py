@@ -96,6 +96,11 @@ def grown_config(old: DecoderConfig, new: DecoderConfig, source: str) -> Decoder
         downsample={**_fresh(new.downsample, old), **old.downsample},
         tasks=(*old.tasks, *(task for task in new.tasks if task not in old.tasks)),
         styles=(*old.styles, *(style for style in new.styles if style not in old.styles)),
+        task_styles={
+            task: tuple(dict.fromkeys((*old.styles_of(task), *new.styles_of(task))))
+            for task in (*old.tasks, *new.tasks)
+            if old.styles_of(task) or new.styles_of(task)
+        },
         further=(*old.further, *(name for name in new.further if name not in old.further)),
         dropout=new.dropout,
     )
