@@ -178,10 +178,10 @@ class Predictor:
             if picture is not None:
                 pictures[index] = picture
         for modality, tensors in inputs.items():
-            for index, hidden_states, reading in self._encode(modality, tensors):
+            for index, hidden_states, pooled, reading in self._encode(modality, tensors):
                 text = requests[index].text or reading
-                requests[index] = replace(requests[index], hidden_states=hidden_states, text=text)
-        for index, hidden_states, _ in self._encode(Modality.IMAGE, pictures):
+                requests[index] = replace(requests[index], hidden_states=hidden_states, text=text, pooled=pooled)
+        for index, hidden_states, *_ in self._encode(Modality.IMAGE, pictures):
             requests[index] = replace(requests[index], picture=hidden_states)
         written = self._generate(list(requests.values()), options)
         predictions |= dict(zip(requests, written, strict=True))
@@ -217,16 +217,19 @@ class Predictor:
             raise RequestError(f"{purpose} needs an encoder of {modality}; the model has none")
         return self.encoders[modality]
 
-    def _encode(self, modality: Modality, tensors: Mapping[int, Tensor]) -> Iterator[tuple[int, np.ndarray, str]]:
-        """Latents of each row, float16 [n, d] as in the latent store, and the encoder's own reading."""
+    def _encode(
+        self, modality: Modality, tensors: Mapping[int, Tensor]
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray, str]]:
+        """Latents of each row, float16 [n, d] as in the latent store, their pooled vector and the encoder's reading."""
         indices = list(tensors)
         for start in range(0, len(indices), GENERATE_AT_ONCE):
             chunk = indices[start : start + GENERATE_AT_ONCE]
             output = self.encoders[modality].encode([tensors[index] for index in chunk])
             states, mask = output.hidden_states.cpu().numpy(), output.attention_mask.cpu().numpy()
+            pooled = output.pooled.float().cpu().numpy()
             readings = output.readings or [""] * len(chunk)
             for row, index in enumerate(chunk):
-                yield index, states[row][mask[row]].astype(np.float16), readings[row]
+                yield index, states[row][mask[row]].astype(np.float16), pooled[row], readings[row]
 
     def _generate(self, requests: Sequence[Request], options: SamplerOptions) -> list[Prediction]:
         predictions: list[Prediction] = []

@@ -48,6 +48,7 @@ class DecoderConfig:
         drafts: tasks that are given the tokens of a text to be edited.
         draft_layers: of the encoder that reads them.
         max_draft: longest draft in tokens, its end included.
+        memory: captions that it remembers and the size of their pictures' pooled vectors; (): it remembers none.
         further: what it reads beside a task's own latents and draft where a row has it: `hint`, `picture`.
         causal: positions attend to themselves and what is left of them: the autoregressive twin.
         process: the diffusion process that it was trained to undo; a causal decoder undoes none.
@@ -77,6 +78,7 @@ class DecoderConfig:
     drafts: tuple[str, ...] = ()
     draft_layers: int = 2
     max_draft: int = 64
+    memory: tuple[int, ...] = ()
     further: tuple[str, ...] = ()
     task_styles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     causal: bool = False

@@ -51,7 +51,8 @@ def build_request(item: Item, stores: Stores) -> Request:
         return request
     store = stores[item.task.modality]
     text = item.input if item.task in EDITING else store.reading(item.content_id)
-    return replace(request, hidden_states=store.get(item.content_id), text=text)
+    pooled = store.pooled(item.content_id)
+    return replace(request, hidden_states=store.get(item.content_id), text=text, pooled=pooled)
 
 
 def write_texts(

@@ -73,6 +73,7 @@ class TextGenerator(SavedModel):
             ConfigError: the sampler does not go with the process that the decoder was trained by.
         """
         self.check(requests)
+        requests = [self._with_draft(request) for request in requests]
         for task in {request.task for request in requests}:
             self.writer.check(options.of(task))
         if any(request.constraints and options.of(request.task).strength < 1 for request in requests):
@@ -89,6 +90,14 @@ class TextGenerator(SavedModel):
             self._softened(request, found, options.of(request.task))
             for request, found in zip(requests, chosen, strict=True)
         ]
+
+    def _with_draft(self, request: Request) -> Request:
+        """A caption's request with the caption that the decoder remembers of the picture most like it."""
+        memory = self.decoder.memory
+        if memory is None or request.task is not Task.CAPTION or request.text or request.pooled is None:
+            return request
+        ids = memory.nearest(torch.as_tensor(request.pooled.copy()))
+        return replace(request, text=self.tokenizer.decode(ids))
 
     def _softened(self, request: Request, written: Generation, options: SamplerOptions) -> Generation:
         if options.strength == 1 or request.task not in EDITING:

@@ -31,6 +31,7 @@ from multimodal.training.finetuning.rehearsal import ForgettingScorer, find_old_
 from multimodal.training.finetuning.start import initial_weights, load_start
 from multimodal.training.finetuning.trainable import prepare
 from multimodal.training.loop import Log, Score, Trainer
+from multimodal.training.memory import memory_shape, remember_captions, retrieves, with_retrieved_captions
 from multimodal.training.options import DecoderOptions, SamplerOptions, TokenizerOptions, TrainOptions
 
 CODE = (
@@ -41,6 +42,7 @@ CODE = (
     "optimizer.py",
     "tasks.py",
     "tokenizer.py",
+    "retrieval.py",
     "generation",
     "encoders/masked_lm.py",
 )
@@ -172,8 +174,12 @@ def build_trainer(
     canvas = {str(task): min(longest[task] + 2, job.tokenizer.max_tokens) for task in kept}
     canvas |= {task: max(length, canvas.get(task, 0)) for task, length in (start.canvas if start else {}).items()}
     torch.manual_seed(job.seed)
+    if retrieves(job.decoder.drafts if start is None else start.decoder.config.drafts, kept):
+        stores = with_retrieved_captions(stores, kept[Task.CAPTION], dataset.samples(Split.VAL, Task.CAPTION))
     config = _decoder_config(job, kept, tokenizer, stores)
     decoder = build_decoder(job.train, config, tokenizer, start, generator.decoder_class)
+    if start is None:
+        remember_captions(decoder, stores, tokenizer)
     writer = generator(decoder, tokenizer, canvas).writer
     for task in kept:
         writer.check(job.sampler.of(task))
@@ -259,6 +265,7 @@ def _decoder_config(
         tasks=tuple(str(task) for task in samples),
         grid_positions=_grid_positions(stores),
         rates=_rates(samples, tokenizer, stores),
+        memory=memory_shape(stores),
         further=tuple(
             name
             for name in FURTHER_INPUTS

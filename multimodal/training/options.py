@@ -43,8 +43,9 @@ class DecoderOptions(Options):
         resample: modality -> number of learned queries that read its latents in the decoder's stead (Perceiver).
         downsample: modality -> how many neighbouring latents are joined to one; for sound and text.
         drafts: tasks that are given, beside the latents, the tokens of a text to be edited, and copy out of it: the
-            input of denoise and restyle, what the encoder reads by itself for others (transcripts by CTC). It pays
-            where words are rare or long, and costs where most of the draft is wrong (conf/LOG.md).
+            input of denoise and restyle, what the encoder reads by itself for others (transcripts by CTC), for caption
+            that of the train picture most like it, which the model then carries with it. It pays where words are rare
+            or long, and costs where most of the draft is wrong (conf/LOG.md).
         draft_layers: of the encoder that reads drafts.
         max_draft: longest such text in tokens.
     """

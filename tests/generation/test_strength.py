@@ -86,7 +86,9 @@ def test_a_trained_model_goes_as_far_as_is_asked(tmp_path_factory: pytest.TempPa
     pairs = [(one, two) for one in WORDS for two in WORDS if one != two]
     samples = [rewritten(*pair, style) for pair in pairs for style in ("stiff", "casual")]
     styles = ("casual", "stiff")
-    model = teach(samples, tmp_path_factory.mktemp("run"), 20, 80, styles=styles, drafts=("restyle",), draft_layers=1)
+    model = teach(
+        samples, tmp_path_factory.mktemp("run"), 20, 80, 340, styles=styles, drafts=("restyle",), draft_layers=1
+    )
     asked = samples[::8]
     classifier = fit_style_classifier(build_items(samples))
     distances, accuracies, texts = [], [], []

@@ -43,12 +43,16 @@ TAUGHT = TrainOptions(
 )  # fmt: skip
 
 
-def teach(samples: Sequence[Sample], run: Path, length: int = 10, steps: int = 160, **shape: Any) -> TextGenerator:
+def teach(
+    samples: Sequence[Sample], run: Path, length: int = 10, steps: int = 160, vocab_size: int = 290, **shape: Any
+) -> TextGenerator:
     """A small decoder that has learnt samples of one task, whose contents are toy latents."""
     task, modality = samples[0].task, samples[0].modality
-    tokenizer = TextTokenizer.train([text for sample in samples for text in (sample.text, sample.input) if text], 290)
+    tokenizer = TextTokenizer.train(
+        [text for sample in samples for text in (sample.text, sample.input) if text], vocab_size
+    )
     config = DecoderConfig(
-        tokenizer.vocab_size, 16, {str(modality): len(WORDS)}, (str(task),),
+        tokenizer.vocab_size, length, {str(modality): len(WORDS)}, (str(task),),
         **{"hidden_size": 64, "num_layers": 2, "num_heads": 4, **shape},
     )  # fmt: skip
     torch.manual_seed(0)

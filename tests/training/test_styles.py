@@ -28,7 +28,7 @@ SAMPLES = [caption(word, style) for word in WORDS for style in FORMS]
 def linguist(tmp_path_factory: pytest.TempPathFactory) -> TextGenerator:
     """Has seen every picture described in two styles."""
     styles = tuple(sorted(FORMS))
-    return teach(SAMPLES, tmp_path_factory.mktemp("run"), 16, 100, styles=styles, task_styles={"caption": styles})
+    return teach(SAMPLES, tmp_path_factory.mktemp("run"), 12, 100, 340, styles=styles, task_styles={"caption": styles})
 
 
 def test_captions_come_in_the_asked_style(linguist: TextGenerator) -> None:
