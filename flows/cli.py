@@ -90,7 +90,9 @@ def register(conf: Conf, overrides: Overrides = None, dry_run: DryRun = False, v
 @app.command()
 def predict(
     paths: Annotated[list[str] | None, typer.Argument(help="Pictures, sounds or text files.")] = None,
-    task: Annotated[str, typer.Option(help="caption, transcribe, denoise, infill or restyle.")] = "caption",
+    task: Annotated[
+        str, typer.Option(help="caption, transcribe, denoise, infill, restyle or audio_caption.")
+    ] = "caption",
     text: Annotated[list[str] | None, typer.Option(help="A text, instead of a file; infill: with gaps ___.")] = None,
     style: Annotated[str, typer.Option(help="The style to write in; restyle needs one.")] = "",
     hint: Annotated[str, typer.Option(help="A text that says what to expect, for models trained with hints.")] = "",

@@ -32,11 +32,18 @@ class Task(StrEnum):
     DENOISE = "denoise"
     INFILL = "infill"
     RESTYLE = "restyle"
+    AUDIO_CAPTION = "audio_caption"
 
     @property
     def modality(self) -> Modality:
         """The modality of the content that this task conditions on."""
-        return {Task.CAPTION: Modality.IMAGE, Task.TRANSCRIBE: Modality.AUDIO}.get(self, Modality.TEXT)
+        if self is Task.CAPTION:
+            return Modality.IMAGE
+        return Modality.AUDIO if self in (Task.TRANSCRIBE, Task.AUDIO_CAPTION) else Modality.TEXT
+
+
+CAPTIONS = (Task.CAPTION, Task.AUDIO_CAPTION)
+"""Tasks that describe a content: each may have several captions, and none is the only right one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 One input row is one text to be written:
 
-    task     caption, transcribe, denoise, infill or restyle
+    task     caption, transcribe, denoise, infill, restyle or audio_caption
     path     a media or text file of the machine that predicts, or
     bytes    the file's bytes, or
     base64   the same as base64 (for REST), or

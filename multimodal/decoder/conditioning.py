@@ -68,6 +68,8 @@ class ConditionInput:
         hint_mask: bool [batch, hint], nowhere in rows without a hint.
         picture: float [batch, latents, latent_sizes["image"]], of a picture beside the task's own content.
         picture_mask: bool [batch, latents], nowhere in rows without such a picture.
+        ordered: whether the text follows the order of the task's latents, where these have one; a description of a
+            sound does not.
     """
 
     task: Tensor
@@ -82,6 +84,7 @@ class ConditionInput:
     hint_mask: Tensor | None = None
     picture: Tensor | None = None
     picture_mask: Tensor | None = None
+    ordered: bool = True
 
     def to(self, device: torch.device) -> ConditionInput:
         """The same condition with its tensors on `device`."""
@@ -151,8 +154,9 @@ class ConditionEmbedder(nn.Module):
             latents = self.adapters[condition.modality](condition.hidden_states, condition.attention_mask)
             parts.append(latents.tokens.to(tokens))
             masks.append(latents.mask & ~dropped[:, LATENTS, None])
-            places.append(nowhere(latents.mask) if latents.places is None else latents.places)
-            lengths = latents.lengths
+            own = latents.places if condition.ordered else None
+            places.append(nowhere(latents.mask) if own is None else own)
+            lengths = latents.lengths if condition.ordered else None
         if draft is not None and condition.draft_mask is not None:
             parts += [self.null[DRAFT_NULL].expand(batch, 1, -1), draft.to(tokens)]
             masks += [dropped[:, DRAFT, None], condition.draft_mask & ~dropped[:, DRAFT, None]]

@@ -8,10 +8,10 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from multimodal.sample import Sample, Split, Task
+from multimodal.sample import CAPTIONS, Sample, Split, Task
 from multimodal.tasks import GAP, make_gap
 
-_SHARED = (Task.CAPTION, Task.RESTYLE)  # several samples of one content (and style) are one text to be written
+_SHARED = (*CAPTIONS, Task.RESTYLE)  # several samples of one content (and style) are one text to be written
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ def build_items(
 ) -> list[Item]:
     """Items of the samples of one task and split, by sample id, the first `most` of them.
 
-    Captions of one picture become one item with all captions as references, as do the targets of one text in one
-    style. Samples without text are left out, and samples whose content is not among those `encoded`; infill needs
+    Captions of one picture or sound become one item with all captions as references, as do the targets of one text in
+    one style. Samples without text are left out, and samples whose content is not among those `encoded`; infill needs
     no latents.
     """
     groups: dict[tuple[str, ...], list[Sample]] = defaultdict(list)

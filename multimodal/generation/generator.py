@@ -251,6 +251,7 @@ class TextGenerator(SavedModel):
             hint_mask=hint_mask,
             picture=picture,
             picture_mask=picture_mask,
+            ordered=task is not Task.AUDIO_CAPTION,
         )
 
     def _text(self, ids: Sequence[int], canvas: Canvas) -> str:

@@ -164,6 +164,7 @@ class TaskBatches:
             hint_mask=hint_mask,
             picture=picture,
             picture_mask=picture_mask,
+            ordered=self.task is not Task.AUDIO_CAPTION,
         )
 
     def _hints(self, samples: Sequence[Sample]) -> tuple[Tensor, Tensor] | tuple[None, None]:

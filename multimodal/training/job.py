@@ -303,7 +303,8 @@ def _rates(
     """Tokens per latent of the modalities whose latents follow the text's order, over the first train samples."""
     rates: dict[str, float] = {}
     for modality in (Modality.AUDIO, Modality.TEXT):
-        rows = [s for task, rows in samples.items() if task.modality is modality for s in rows[:_RATED]]
+        told = [task for task in samples if task.modality is modality and task is not Task.AUDIO_CAPTION]
+        rows = [sample for task in told for sample in samples[task][:_RATED]]
         rows = [sample for sample in rows if modality in stores and sample.content_id in stores[modality]]
         latents = sum(len(stores[modality].get(sample.content_id)) for sample in rows)
         if latents:
