@@ -90,9 +90,15 @@ def register(conf: Conf, overrides: Overrides = None, dry_run: DryRun = False, v
 @app.command()
 def predict(
     paths: Annotated[list[str] | None, typer.Argument(help="Pictures, sounds or text files.")] = None,
-    task: Annotated[str, typer.Option(help="caption, transcribe, denoise, infill or restyle.")] = "caption",
+    task: Annotated[
+        str, typer.Option(help="caption, transcribe, denoise, infill, restyle or audio_caption.")
+    ] = "caption",
     text: Annotated[list[str] | None, typer.Option(help="A text, instead of a file; infill: with gaps ___.")] = None,
-    style: Annotated[str, typer.Option(help="restyle: the target style.")] = "",
+    style: Annotated[str, typer.Option(help="The style to write in; restyle needs one.")] = "",
+    hint: Annotated[str, typer.Option(help="A text that says what to expect, for models trained with hints.")] = "",
+    picture: Annotated[
+        str | None, typer.Option(help="A picture beside the input, for models trained with such pictures.")
+    ] = None,
     model: Annotated[str, typer.Option(help="The registered model; its champion is used.")] = "multimodal-sample",
     workspace: Workspace = Path("workspace"),
     preset: Annotated[str | None, typer.Option(help="draft, balanced or quality, instead of the model's own.")] = None,
@@ -102,6 +108,9 @@ def predict(
     ] = None,
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest tokens.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance scale; 1 is off.")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="denoise, restyle: 0 keeps the input, 1 changes all that the model would.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Makes drawn texts repeatable.")] = None,
     constraints: Annotated[
         str,
@@ -122,9 +131,10 @@ def predict(
         raise RequestError("--steps and --budget-ms both say how many steps; name one")
     named = {
         "preset": preset, "num_steps": steps, "temperature": temperature, "guidance_scale": guidance, "seed": seed,
+        "strength": strength,
     }  # fmt: skip
     sampler = {name: value for name, value in named.items() if value is not None}
-    rows = rows_of(task, paths or [], text or [], style, constraints)
+    rows = rows_of(task, paths or [], text or [], style, constraints, hint, picture)
     if budget_ms is not None:
         sampler["num_steps"] = steps_within(workspace, model, task, budget_ms)
     failed = show_predictions(workspace, model, rows, sampler, as_json)

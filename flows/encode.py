@@ -35,7 +35,8 @@ class EncodedDataset:
 
 def needed_modalities(info: DatasetInfo) -> list[Modality]:
     """Modalities whose contents must be encoded; infill conditions on its own canvas."""
-    return sorted({Task(name).modality for name in info.by_task if name != Task.INFILL})
+    beside = {Modality.IMAGE} if info.by_input.get("picture") else set()
+    return sorted(beside | {Task(name).modality for name in info.by_task if name != Task.INFILL})
 
 
 def plan(config: PipelineConfig, dataset: DatasetInfo, encoders: EncodeOptions) -> StagePlan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,16 @@ def steps_within(workspace: Path, model: str, task: str, budget_ms: float) -> in
     return chosen.num_steps
 
 
-def rows_of(task: str, paths: Sequence[str], texts: Sequence[str], style: str = "", constraints: str = "") -> list[Row]:
-    """Rows of a prediction table: one for each file and each text.
+def rows_of(
+    task: str,
+    paths: Sequence[str],
+    texts: Sequence[str],
+    style: str = "",
+    constraints: str = "",
+    hint: str = "",
+    picture: str | None = None,
+) -> list[Row]:
+    """Rows of a prediction table: one for each file and each text, all with the same style, constraints, hint, picture.
 
     Raises:
         RequestError: there is no such task, or the constraints are no JSON object of constraints.
@@ -76,8 +84,8 @@ def rows_of(task: str, paths: Sequence[str], texts: Sequence[str], style: str = 
     if task not in list(Task):
         raise RequestError(f"no task '{task}'; the tasks are {', '.join(Task)}")
     given = Constraints.from_json(constraints) if constraints else None
-    from_paths = [Row(task, path=path, style=style, constraints=given) for path in paths]
-    return from_paths + [Row(task, text=text, style=style, constraints=given) for text in texts]
+    asked = Row(task, style=style, constraints=given, hint=hint, picture=picture)
+    return [replace(asked, path=path) for path in paths] + [replace(asked, text=text) for text in texts]
 
 
 def show_predictions(

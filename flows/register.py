@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow, pause_flow_run, runtime, task
@@ -219,21 +220,26 @@ def probe_rows(dataset: Dataset, config: PipelineConfig) -> Iterator[Row]:
         samples = dataset.samples(split=config.evaluate.split, task=Task(task_name))[:PROBES_PER_TASK]
         if config.train.tasks.get(Task(task_name), 0) <= 0 or not dataset.samples(Split.TRAIN, Task(task_name)):
             continue
-        media = {content.content_id: content for content in _media(dataset, samples)}
-        yield from (_probe_row(sample, media.get(sample.content_id)) for sample in samples)
+        media = {content.content_id: content.data for content in _media(dataset, samples)}
+        for sample in samples:
+            row = _probe_row(sample, media.get(sample.content_id))
+            yield replace(row, style=sample.style, hint=sample.hint, picture_data=media.get(sample.picture))
 
 
 def _media(dataset: Dataset, samples: list[Sample]) -> Iterator[Content]:
     if samples and samples[0].modality is not Modality.TEXT:
         yield from dataset.contents([sample.content_id for sample in samples], samples[0].modality)
+    pictures = [sample.picture for sample in samples if sample.picture]
+    if pictures:
+        yield from dataset.contents(pictures, Modality.IMAGE)
 
 
-def _probe_row(sample: Sample, content: Content | None) -> Row:
-    if content is not None:
-        return Row(str(sample.task), data=content.data)
+def _probe_row(sample: Sample, data: bytes | None) -> Row:
+    if data is not None:
+        return Row(str(sample.task), data=data)
     if sample.task is Task.INFILL:
         return Row(str(sample.task), text=make_gap(sample.text, sample.sample_id).text_with_gap)
-    return Row(str(sample.task), text=sample.input, style=sample.style)
+    return Row(str(sample.task), text=sample.input)
 
 
 def describe(version: ModelVersionInfo) -> Summary:

@@ -14,7 +14,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import cached_property
 from operator import attrgetter
@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from multimodal.errors import DatasetError
 from multimodal.fingerprint import INDEX, new_folder, read_index, write_json
-from multimodal.sample import Content, Modality, Sample, Split, Task
+from multimodal.sample import FURTHER_INPUTS, Content, Modality, Sample, Split, Task
 
 ROWS_PER_PART = 100_000
 MEDIA_PER_GROUP = 128
@@ -85,6 +85,7 @@ class DatasetInfo:
         by_split, by_task: kept samples of each.
         by_reason: quarantined rows of each reason.
         digest: SHA-256 over all samples in order (media by their content ids), 64 hex digits.
+        by_input: kept samples with each further input, of those that any has.
     """
 
     path: Path
@@ -95,6 +96,7 @@ class DatasetInfo:
     by_task: Mapping[str, int]
     by_reason: Mapping[str, int]
     digest: str
+    by_input: Mapping[str, int] = field(default_factory=dict)
 
 
 def _text_schema(record: type[Any]) -> pa.Schema:
@@ -161,7 +163,7 @@ class DatasetWriter:
         self._ledger = PartWriter(ledger, "part", LEDGER_SCHEMA)
         self._media_bytes = 0
         self._digest = hashlib.sha256()
-        self._by: dict[str, Counter[str]] = {name: Counter() for name in ("fate", "split", "task", "reason")}
+        self._by: dict[str, Counter[str]] = {name: Counter() for name in ("fate", *_COUNTED)}
 
     @classmethod
     @contextmanager
@@ -188,6 +190,7 @@ class DatasetWriter:
         self._digest.update(("\x1f".join(row) + "\x1e").encode())
         self._by["split"][sample.split.value] += 1
         self._by["task"][sample.task.value] += 1
+        self._by["input"].update(name for name in FURTHER_INPUTS if getattr(sample, name))
 
     def add_ledger(self, row: LedgerRow) -> None:
         """Add the fate of one input row."""
@@ -201,10 +204,13 @@ class DatasetWriter:
             writer.close()
         counts = {"rows": self._ledger.count} | {fate.value: self._by["fate"][fate.value] for fate in Fate}
         _balance(counts, self._samples.count)
-        by = {f"by_{name}": dict(sorted(self._by[name].items())) for name in ("split", "task", "reason")}
+        by = {f"by_{name}": dict(sorted(self._by[name].items())) for name in _COUNTED}
         write_json(self._ledger_folder / INDEX, {"counts": counts, "by_reason": by["by_reason"]})
         index = {"parts": dict(parts), "counts": counts, "media": self._media.count, "digest": self._digest.hexdigest()}
         write_json(self._folder / INDEX, index | by)
+
+
+_COUNTED = ("split", "task", "reason", "input")
 
 
 def _balance(counts: Mapping[str, int], num_samples: int) -> None:
@@ -231,7 +237,7 @@ class Dataset:
     @property
     def info(self) -> DatasetInfo:
         """Where it is, and its counts."""
-        by = {name: dict(self._index[name]) for name in ("by_split", "by_task", "by_reason")}
+        by = {f"by_{name}": dict(self._index.get(f"by_{name}", {})) for name in _COUNTED}
         ledger = self.path.parent.parent / "ledger" / self.path.name
         counts = Counts(**self._index["counts"])
         return DatasetInfo(self.path, self.path.name, ledger, counts, **by, digest=self._index["digest"])
@@ -245,8 +251,11 @@ class Dataset:
         ]
 
     def content_ids(self, modality: Modality) -> list[str]:
-        """Contents to encode, sorted; infill conditions on its own canvas and has none."""
-        return sorted({s.content_id for s in self._samples if s.modality is modality and s.task is not Task.INFILL})
+        """Contents to encode, sorted; infill conditions on its own canvas and has none but a picture beside it."""
+        found = {s.content_id for s in self._samples if s.modality is modality and s.task is not Task.INFILL}
+        if modality is Modality.IMAGE:
+            found |= {sample.picture for sample in self._samples if sample.picture}
+        return sorted(found)
 
     def contents(
         self, content_ids: Collection[str] | None = None, modality: Modality | None = None

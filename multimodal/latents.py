@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from multimodal.errors import DatasetError
 from multimodal.fingerprint import INDEX, read_index, write_file, write_json
-from multimodal.sample import Modality
+from multimodal.sample import Modality, Sample, Task
 
 CONTENTS_PER_SHARD = 512
 
@@ -197,6 +197,14 @@ class LatentStore:
             why = self.failed.get(content_id, "run the encode stage for its dataset (`multimodal encode CONF`)")
             raise DatasetError(f"no latents of content {content_id} in {self.path}: {why}")
         return place
+
+
+def is_encoded(sample: Sample, stores: Mapping[Modality, Container[str]]) -> bool:
+    """Whether the latents of all that a sample is conditioned on are there; infill reads none but of a picture."""
+    needed = {(Modality.IMAGE, sample.picture)} if sample.picture else set()
+    if sample.task is not Task.INFILL:
+        needed.add((sample.modality, sample.content_id))
+    return all(content_id in stores.get(modality, ()) for modality, content_id in needed)
 
 
 @dataclass(frozen=True, slots=True)

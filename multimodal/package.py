@@ -160,14 +160,16 @@ def _require_answers(package: ModelPackage, index: Mapping[str, Any], predictor:
 
 
 def modalities_of(checkpoint: Path) -> list[Modality]:
-    """Whose latents a checkpoint's tasks read, sorted.
+    """Whose latents a checkpoint's tasks read, those of a picture beside them included, sorted.
 
     Raises:
         CheckpointError: it is incomplete.
     """
     require_files(checkpoint)
-    tasks = [Task(task) for task in json.loads((checkpoint / CONFIG).read_text())["decoder"]["tasks"]]
-    return sorted({task.modality for task in tasks if task is not Task.INFILL})
+    decoder = json.loads((checkpoint / CONFIG).read_text())["decoder"]
+    beside = {Modality.IMAGE} if "picture" in decoder.get("further", ()) else set()
+    tasks = (Task(task) for task in decoder["tasks"])
+    return sorted(beside | {task.modality for task in tasks if task is not Task.INFILL})
 
 
 def _needed(checkpoint: Path, encoders: Mapping[Modality, Encoder], options: EncodeOptions) -> list[Modality]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from torch import Tensor
 from multimodal.encoders.base import Encoder
 from multimodal.errors import MediaError, RequestError
 from multimodal.generation import Constraints, Generation, Request, TextGenerator
-from multimodal.sample import Modality, Task, content_digest
+from multimodal.sample import Modality, Task, content_digest, normalise
 from multimodal.training.options import SamplerOptions
 
 ROWS_AT_ONCE = 256
@@ -36,8 +35,12 @@ class Row:
         path: a picture, a sound, or a text file.
         data: the content itself: picture or sound file, or UTF-8 text.
         text: text tasks: the text; infill: with gaps `___`. Media tasks leave it alone: it may be a reference.
-        style: restyle: the target style. Other tasks leave it alone.
+        style: restyle: the target style. Other tasks: one of the styles that the model was trained to write them in, ""
+            for none.
         constraints: what the text must be like; None: nothing.
+        hint: a text beside the content that says what to expect, "" for none.
+        picture: file of a picture beside the content, or
+        picture_data: its bytes; None: there is none.
     """
 
     task: str
@@ -46,12 +49,21 @@ class Row:
     text: str | None = None
     style: str = ""
     constraints: Constraints | None = None
+    hint: str = ""
+    picture: str | None = None
+    picture_data: bytes | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready; the content as base64."""
-        data = None if self.data is None else base64.b64encode(self.data).decode()
-        values = {"task": self.task, "path": self.path, "base64": data, "text": self.text, "style": self.style}
-        return values | ({"constraints": self.constraints.to_json()} if self.constraints else {})
+        values = {"task": self.task, "path": self.path, "base64": _encode_base64(self.data), "text": self.text}
+        values |= {"style": self.style}
+        further = {
+            "constraints": self.constraints.to_json() if self.constraints else None,
+            "hint": self.hint,
+            "picture": self.picture,
+            "picture_base64": _encode_base64(self.picture_data),
+        }
+        return values | {name: value for name, value in further.items() if value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Row:
@@ -60,10 +72,21 @@ class Row:
         Raises:
             RequestError: `base64` is not base64, or the constraints are none.
         """
-        data = None if values["base64"] is None else decode_base64(values["base64"])
+        data, picture_data = (
+            None if values.get(name) is None else decode_base64(values[name]) for name in ("base64", "picture_base64")
+        )
         given = values.get("constraints")
-        constraints = Constraints.from_json(given) if given else None
-        return cls(values["task"], values["path"], data, values["text"], values["style"], constraints)
+        return cls(
+            values["task"],
+            values["path"],
+            data,
+            values["text"],
+            values["style"],
+            Constraints.from_json(given) if given else None,
+            values.get("hint", ""),
+            values.get("picture"),
+            picture_data,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +112,10 @@ class Prediction:
     filled: tuple[str, ...] = ()
     nfe: int = 0
     error: str = ""
+
+
+def _encode_base64(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode()
 
 
 def decode_base64(text: str) -> bytes:
@@ -138,54 +165,71 @@ class Predictor:
         predictions: dict[int, Prediction] = {}
         requests: dict[int, Request] = {}
         inputs: dict[Modality, dict[int, Tensor]] = defaultdict(dict)
+        pictures: dict[int, Tensor] = {}
         for index, row in enumerate(rows):
             try:
-                requests[index], tensor = self._prepare(row, allow_paths)
+                request, tensor, picture = self._prepare(row, allow_paths)
             except (RequestError, MediaError) as error:
                 predictions[index] = Prediction(error=str(error))
                 continue
+            requests[index] = request
             if tensor is not None:
-                inputs[requests[index].task.modality][index] = tensor
+                inputs[request.task.modality][index] = tensor
+            if picture is not None:
+                pictures[index] = picture
         for modality, tensors in inputs.items():
-            for index, hidden_states, reading in self._encode(modality, tensors):
+            for index, hidden_states, pooled, reading in self._encode(modality, tensors):
                 text = requests[index].text or reading
-                requests[index] = replace(requests[index], hidden_states=hidden_states, text=text)
+                requests[index] = replace(requests[index], hidden_states=hidden_states, text=text, pooled=pooled)
+        for index, hidden_states, *_ in self._encode(Modality.IMAGE, pictures):
+            requests[index] = replace(requests[index], picture=hidden_states)
         written = self._generate(list(requests.values()), options)
         predictions |= dict(zip(requests, written, strict=True))
         return [predictions[index] for index in range(len(rows))]
 
-    def _prepare(self, row: Row, allow_paths: bool) -> tuple[Request, Tensor | None]:
-        """The row's request, still without latents, and what its encoder takes; None for infill."""
+    def _prepare(self, row: Row, allow_paths: bool) -> tuple[Request, Tensor | None, Tensor | None]:
+        """The row's request, still without latents, what its encoder takes, None for infill, and the image encoder of
+        the picture beside it, None where there is none."""
         if row.task not in list(Task):
             raise RequestError(f"unknown task {row.task!r}; the tasks are {', '.join(Task)}")
         task = Task(row.task)
         data = _read_content(row, task, allow_paths)
         text = _decode_text(data) if task.modality is Modality.TEXT else ""
         data = text.encode() or data
-        style = row.style if task is Task.RESTYLE else ""
+        style = row.style
         if task is Task.RESTYLE and not style:
-            known = ", ".join(self.generator.decoder.config.styles) or "none"
+            known = ", ".join(self.generator.decoder.config.styles_of(task)) or "none"
             raise RequestError(f"restyle needs a 'style'; the model knows {known}")
-        key = content_digest(b"\x1f".join((task.encode(), style.encode(), data)))
-        request = Request(key, task, None, text, style, row.constraints)
+        hint, picture = normalise(row.hint), _read_picture(row, allow_paths)
+        further = (hint.encode(), picture or b"") if hint or picture else ()
+        key = content_digest(b"\x1f".join((task.encode(), style.encode(), data, *further)))
+        request = Request(key, task, None, text, style, row.constraints, hint)
         self.generator.check([request])
-        return request, None if task is Task.INFILL else self._encoder(task).preprocess(data)
+        inputs = None if task is Task.INFILL else self._encoder(task.modality, task).preprocess(data)
+        return request, inputs, None if picture is None else self._picture_encoder().preprocess(picture)
 
-    def _encoder(self, task: Task) -> Encoder:
-        if task.modality not in self.encoders:
-            raise RequestError(f"{task} needs an encoder of {task.modality}; the model has none")
-        return self.encoders[task.modality]
+    def _picture_encoder(self) -> Encoder:
+        self.generator.check_reads("picture")
+        return self._encoder(Modality.IMAGE, "a picture")
 
-    def _encode(self, modality: Modality, tensors: Mapping[int, Tensor]) -> Iterator[tuple[int, np.ndarray, str]]:
-        """Latents of each row, float16 [n, d] as in the latent store, and the encoder's own reading."""
+    def _encoder(self, modality: Modality, purpose: str) -> Encoder:
+        if modality not in self.encoders:
+            raise RequestError(f"{purpose} needs an encoder of {modality}; the model has none")
+        return self.encoders[modality]
+
+    def _encode(
+        self, modality: Modality, tensors: Mapping[int, Tensor]
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray, str]]:
+        """Latents of each row, float16 [n, d] as in the latent store, their pooled vector and the encoder's reading."""
         indices = list(tensors)
         for start in range(0, len(indices), GENERATE_AT_ONCE):
             chunk = indices[start : start + GENERATE_AT_ONCE]
             output = self.encoders[modality].encode([tensors[index] for index in chunk])
             states, mask = output.hidden_states.cpu().numpy(), output.attention_mask.cpu().numpy()
+            pooled = output.pooled.float().cpu().numpy()
             readings = output.readings or [""] * len(chunk)
             for row, index in enumerate(chunk):
-                yield index, states[row][mask[row]].astype(np.float16), readings[row]
+                yield index, states[row][mask[row]].astype(np.float16), pooled[row], readings[row]
 
     def _generate(self, requests: Sequence[Request], options: SamplerOptions) -> list[Prediction]:
         predictions: list[Prediction] = []
@@ -225,9 +269,21 @@ def _read_content(row: Row, task: Task, allow_paths: bool) -> bytes:
         raise RequestError(f"{task} needs {wanted}; the row holds {' and '.join(given) or 'none'}")
     if texts and row.text is not None:
         return row.text.encode()
-    data = row.data if row.data is not None else _read_file(Path(row.path or ""), allow_paths)
+    return _served("content", row.data if row.data is not None else _read_file(Path(row.path or ""), allow_paths))
+
+
+def _read_picture(row: Row, allow_paths: bool) -> bytes | None:
+    if row.picture is not None and row.picture_data is not None:
+        raise RequestError("the row holds its picture twice, as a path and as bytes; give one")
+    if row.picture is None and row.picture_data is None:
+        return None
+    data = row.picture_data if row.picture_data is not None else _read_file(Path(row.picture or ""), allow_paths)
+    return _served("picture", data)
+
+
+def _served(name: str, data: bytes) -> bytes:
     if not data or len(data) > MOST_BYTES:
-        raise RequestError(f"the row's content has {len(data)} bytes; between 1 and {MOST_BYTES} can be served")
+        raise RequestError(f"the row's {name} has {len(data)} bytes; between 1 and {MOST_BYTES} can be served")
     return data
 
 
@@ -245,7 +301,7 @@ def _read_file(path: Path, allow_paths: bool) -> bytes:
 def _decode_text(data: bytes) -> str:
     """The text as the dataset holds texts: NFC, white space collapsed."""
     try:
-        text = " ".join(unicodedata.normalize("NFC", data.decode()).split())
+        text = normalise(data.decode())
     except UnicodeDecodeError as error:
         raise RequestError(f"the text is not UTF-8: {error}") from error
     if not text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,11 +32,18 @@ class Task(StrEnum):
     DENOISE = "denoise"
     INFILL = "infill"
     RESTYLE = "restyle"
+    AUDIO_CAPTION = "audio_caption"
 
     @property
     def modality(self) -> Modality:
         """The modality of the content that this task conditions on."""
-        return {Task.CAPTION: Modality.IMAGE, Task.TRANSCRIBE: Modality.AUDIO}.get(self, Modality.TEXT)
+        if self is Task.CAPTION:
+            return Modality.IMAGE
+        return Modality.AUDIO if self in (Task.TRANSCRIBE, Task.AUDIO_CAPTION) else Modality.TEXT
+
+
+CAPTIONS = (Task.CAPTION, Task.AUDIO_CAPTION)
+"""Tasks that describe a content: each may have several captions, and none is the only right one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,9 @@ class Sample:
         uri: where the row came from, `<file relative to the source>#<row>` or a media path.
         text: the target text, NFC, white space collapsed.
         input: the conditioning text (denoise: noisy, restyle: other style); "" for media and for infill.
-        style: target style (restyle), else "".
+        style: style or language that the text is in, by which it can be asked for; "" if none is named.
+        hint: text beside the content that says what to expect (names that a clip mentions), "" if none.
+        picture: content id of a picture beside the content, "" if none.
         speaker: speaker or voice where the source names one, else "".
         attributes: the source's further columns as JSON (a scene description, say), "{}" if none.
     """
@@ -89,6 +99,17 @@ class Sample:
     style: str = ""
     speaker: str = ""
     attributes: str = "{}"
+    hint: str = ""
+    picture: str = ""
+
+
+FURTHER_INPUTS = ("hint", "picture")
+"""What a sample may be conditioned on beside its content: fields of `Sample`, columns of manifests and requests."""
+
+
+def normalise(text: str) -> str:
+    """A text as samples hold it: Unicode NFC, white space collapsed."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def content_digest(data: bytes) -> str:
@@ -96,6 +117,8 @@ def content_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def sample_digest(content_id: str, task: str, style: str, text: str) -> str:
-    """The key of a sample: SHA-256 over its content, task, style and text, first 32 hex digits."""
-    return hashlib.sha256("\x1f".join((content_id, task, style, text)).encode()).hexdigest()[:32]
+def sample_digest(content_id: str, task: str, style: str, text: str, *further: str) -> str:
+    """The key of a sample: SHA-256 over its content, task, style, text and, if there are any, its further inputs; first
+    32 hex digits."""
+    parts = (content_id, task, style, text, *(further if any(further) else ()))
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]

@@ -2,12 +2,14 @@
 
 One input row is one text to be written:
 
-    task     caption, transcribe, denoise, infill or restyle
+    task     caption, transcribe, denoise, infill, restyle or audio_caption
     path     a media or text file of the machine that predicts, or
     bytes    the file's bytes, or
     base64   the same as base64 (for REST), or
     text     the text (denoise, infill with gaps `___`, restyle)
-    style    restyle: the target style
+    style    restyle: the target style; other tasks: one of the styles that they were trained in, if any
+    hint     a text beside the content that says what to expect, for models that were trained with hints
+    picture, picture_base64  a picture beside the content: its path, or its bytes, for models trained with those
     constraints  a JSON object: must_contain, must_not_contain (lists of words), prefix, suffix, min_words, max_words
 
 and one output row, in the same order, is
@@ -65,7 +67,7 @@ REQUIREMENTS = (
 )  # fmt: skip
 """What prediction imports; the model names the versions installed when it was registered."""
 
-INPUT_COLUMNS = ("path", "bytes", "base64", "text", "style", "constraints")
+INPUT_COLUMNS = ("path", "bytes", "base64", "text", "style", "constraints", "hint", "picture", "picture_base64")
 IN_SERVER = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
 """Set to true by MLflow in the processes of `mlflow models serve`."""
 
@@ -175,6 +177,7 @@ _OUTPUT_NAMES = list(_OUTPUT)
 _CELL_TYPES: dict[str, tuple[type, ...]] = {
     "bytes": (bytes, bytearray, memoryview, str),
     "path": (str, os.PathLike),
+    "picture": (str, os.PathLike),
     "constraints": (str, dict),
 }
 
@@ -235,6 +238,9 @@ def _read_row(values: Mapping[str, Any]) -> Row:
         text=values.get("text"),
         style=values.get("style", ""),
         constraints=Constraints.from_json(values["constraints"]) if "constraints" in values else None,
+        hint=values.get("hint", ""),
+        picture=str(values["picture"]) if "picture" in values else None,
+        picture_data=decode_base64(values["picture_base64"]) if "picture_base64" in values else None,
     )
 
 

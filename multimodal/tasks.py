@@ -106,6 +106,13 @@ def draft_batch(tokenizer: TextTokenizer, texts: Sequence[str], most: int) -> tu
     return tokens, mask
 
 
+def hint_batch(tokenizer: TextTokenizer, texts: Sequence[str], most: int) -> tuple[Tensor, Tensor]:
+    """The tokens of some hints, int64 [batch, hint], and where they are real, bool [batch, hint]: nowhere in a row
+    without a hint, and never at an end, since the end of a hint is not that of the text. At most `most` are read."""
+    tokens, _ = draft_batch(tokenizer, texts, most)
+    return tokens, tokens != tokenizer.pad_token_id
+
+
 def _slots(tokenizer: TextTokenizer, filling: str | None) -> list[int]:
     if filling is None:
         return [tokenizer.mask_token_id] * GAP_SLOTS

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors", "fingerprint", "options", "figures"},
     {"sample", "promotion"},
-    {"synthetic", "latents", "dataset", "tokenizer", "tasks", "diffusion", "decoder", "optimizer"},
+    {"synthetic", "latents", "retrieval", "dataset", "tokenizer", "tasks", "diffusion", "decoder", "optimizer"},
     {"encoders", "ingest"},
     {"generation", "training", "evaluation", "predictor", "package", "model_card"},
     {"registry", "serving", "tracking", "pyfunc_model"},

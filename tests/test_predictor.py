@@ -56,6 +56,11 @@ def test_bad_rows_say_what_is_wrong_and_leave_the_others_alone(predictor, tmp_pa
         Row("restyle", text="hello"): "restyle needs a 'style'; the model knows formal, informal",
         Row("restyle", text="hello", style="rude"): "unknown style 'rude'",
     }
+    bad |= {
+        Row("denoise", text="a", hint="b"): "not trained with a hint beside its input; it reads nothing there",
+        Row("denoise", text="a", picture_data=picture("red")): "not trained with a picture",
+        Row("denoise", text="a", picture="p.png", picture_data=b"x"): "its picture twice",
+    }
     mixed = [row for pair in zip(bad, GOOD * 4, strict=False) for row in pair]
     answers = predictor.predict(mixed)
     for row, answer in zip(bad, answers[::2], strict=True):

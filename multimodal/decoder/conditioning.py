@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +14,10 @@ from multimodal.decoder.config import DecoderConfig
 from multimodal.decoder.drafts import Draft
 from multimodal.decoder.layers import build_norm
 
-CONDITION_TYPES = ("latents", "draft", "style")
+CONDITION_TYPES = ("latents", "draft", "style", "hint", "picture")
 """What a row's condition is made of beside its task: each can be dropped, and guided, on its own."""
 
-LATENTS, DRAFT, STYLE = range(3)
+LATENTS, DRAFT, STYLE, HINT, PICTURE = range(5)
 NO_LATENTS, DRAFT_NULL = "none", "draft"
 
 
@@ -64,6 +64,12 @@ class ConditionInput:
         dropped: bool [batch, types], which of a row's `CONDITION_TYPES` are replaced by their learned null conditions.
         draft: int64 [batch, draft], tokens of a text to be edited, for decoders that read drafts.
         draft_mask: bool [batch, draft], where `draft` is no padding.
+        hint: int64 [batch, hint], tokens of a text that says what to expect; None: none of the rows has one.
+        hint_mask: bool [batch, hint], nowhere in rows without a hint.
+        picture: float [batch, latents, latent_sizes["image"]], of a picture beside the task's own content.
+        picture_mask: bool [batch, latents], nowhere in rows without such a picture.
+        ordered: whether the text follows the order of the task's latents, where these have one; a description of a
+            sound does not.
     """
 
     task: Tensor
@@ -74,6 +80,11 @@ class ConditionInput:
     dropped: Tensor | None = None
     draft: Tensor | None = None
     draft_mask: Tensor | None = None
+    hint: Tensor | None = None
+    hint_mask: Tensor | None = None
+    picture: Tensor | None = None
+    picture_mask: Tensor | None = None
+    ordered: bool = True
 
     def to(self, device: torch.device) -> ConditionInput:
         """The same condition with its tensors on `device`."""
@@ -88,7 +99,8 @@ class EmbeddedCondition:
     """Condition tokens of a batch.
 
     Args:
-        tokens: float [batch, n, hidden]: task, style, null, latents, and where there are drafts their null and they.
+        tokens: float [batch, n, hidden]: task, style, null, latents, where there are drafts their null and they, then
+            hint and picture.
         mask: bool [batch, n], where they are real.
         places, lengths: as in `Condition`.
     """
@@ -103,7 +115,8 @@ class ConditionEmbedder(nn.Module):
     """Turns task, style, latents and a draft's states into one sequence of condition tokens.
 
     What is dropped leaves its null condition behind: latents that of their modality, a draft the draft's, a style the
-    embedding of "no style".
+    embedding of "no style". Hints and pictures have no null: most rows lack them, and what lacks one is read as if
+    there were no such thing.
     """
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -113,15 +126,19 @@ class ConditionEmbedder(nn.Module):
         names = (NO_LATENTS, *sorted(config.latent_sizes), *([DRAFT_NULL] if config.drafts else []))
         self.null = nn.ParameterDict({name: torch.randn(config.hidden_size) * 0.02 for name in names})
         self.adapters = nn.ModuleDict({name: LatentAdapter(config, name) for name in sorted(config.latent_sizes)})
+        self.marks = nn.ParameterDict({name: torch.randn(config.hidden_size) * 0.02 for name in config.further})
         self.norm = build_norm(config)
         self.register_load_state_dict_pre_hook(_spread_null)  # type: ignore[no-untyped-call]
 
-    def forward(self, condition: ConditionInput, draft: Tensor | None = None) -> EmbeddedCondition:
+    def forward(
+        self, condition: ConditionInput, draft: Tensor | None = None, hint: Tensor | None = None
+    ) -> EmbeddedCondition:
         """The condition's tokens.
 
         Args:
             condition: of a batch.
             draft: [batch, draft, hidden], states of its tokens.
+            hint: [batch, hint, hidden], states of its tokens.
         """
         batch, dropped = len(condition.task), condition.dropped
         if dropped is None:
@@ -137,15 +154,28 @@ class ConditionEmbedder(nn.Module):
             latents = self.adapters[condition.modality](condition.hidden_states, condition.attention_mask)
             parts.append(latents.tokens.to(tokens))
             masks.append(latents.mask & ~dropped[:, LATENTS, None])
-            places.append(nowhere(latents.mask) if latents.places is None else latents.places)
-            lengths = latents.lengths
+            own = latents.places if condition.ordered else None
+            places.append(nowhere(latents.mask) if own is None else own)
+            lengths = latents.lengths if condition.ordered else None
         if draft is not None and condition.draft_mask is not None:
             parts += [self.null[DRAFT_NULL].expand(batch, 1, -1), draft.to(tokens)]
             masks += [dropped[:, DRAFT, None], condition.draft_mask & ~dropped[:, DRAFT, None]]
             order = torch.arange(draft.shape[1], device=draft.device, dtype=torch.float32)
             places += [nowhere(masks[-2]), order.expand(batch, -1)]
+        for name, further, mask in self._further(condition, hint):
+            parts.append((further + self.marks[name]).to(tokens))
+            masks.append(mask & ~dropped[:, CONDITION_TYPES.index(name), None])
+            places.append(nowhere(mask))
         placed = torch.cat(places, 1) if draft is not None or lengths is not None else None
         return EmbeddedCondition(self.norm(torch.cat(parts, 1)), torch.cat(masks, 1), placed, lengths)
+
+    def _further(self, condition: ConditionInput, hint: Tensor | None) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Name, tokens and mask of each further input that the batch has and the decoder reads."""
+        if hint is not None and condition.hint_mask is not None:
+            yield "hint", hint, condition.hint_mask
+        if condition.picture is not None and condition.picture_mask is not None and "picture" in self.marks:
+            latents = self.adapters["image"](condition.picture, condition.picture_mask)
+            yield "picture", latents.tokens, latents.mask
 
 
 def nowhere(mask: Tensor) -> Tensor:

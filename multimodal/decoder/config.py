@@ -38,6 +38,7 @@ class DecoderConfig:
         latent_sizes: modality -> width of its latents.
         tasks: names of the tasks it was trained for, in the order of their embeddings.
         styles: names of the target styles, in the order of their embeddings.
+        task_styles: task -> those of its own texts; of decoders from before there were any, restyle has them all.
         grid_positions: modality -> number of latents, where these lie on a fixed grid (pictures): each gets a learned
             position, since rows and columns are no smooth function of a running index. Others get sinusoids.
         rates: modality -> tokens per latent, where latents follow the text's order (speech, text): heads are then
@@ -47,6 +48,8 @@ class DecoderConfig:
         drafts: tasks that are given the tokens of a text to be edited.
         draft_layers: of the encoder that reads them.
         max_draft: longest draft in tokens, its end included.
+        memory: captions that it remembers and the size of their pictures' pooled vectors; (): it remembers none.
+        further: what it reads beside a task's own latents and draft where a row has it: `hint`, `picture`.
         causal: positions attend to themselves and what is left of them: the autoregressive twin.
         process: the diffusion process that it was trained to undo; a causal decoder undoes none.
         process_options: what that process takes beside tokens, by name.
@@ -75,6 +78,9 @@ class DecoderConfig:
     drafts: tuple[str, ...] = ()
     draft_layers: int = 2
     max_draft: int = 64
+    memory: tuple[int, ...] = ()
+    further: tuple[str, ...] = ()
+    task_styles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     causal: bool = False
     process: str = "absorbing"
     process_options: Mapping[str, float] = field(default_factory=dict)
@@ -93,6 +99,12 @@ class DecoderConfig:
         if both:
             raise ValueError(f"latents of {both[0]} lie on a grid, whose neighbours are no row: resample them instead")
 
+    def styles_of(self, task: str) -> tuple[str, ...]:
+        """The styles that texts of a task can be asked for in."""
+        if not self.task_styles:
+            return self.styles if task == "restyle" else ()
+        return self.task_styles.get(task, ())
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` reads it."""
         return {name: _plain(getattr(self, name)) for name in self.__slots__}
@@ -103,6 +115,7 @@ class DecoderConfig:
         known: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
+        known["task_styles"] = {task: tuple(names) for task, names in known.get("task_styles", {}).items()}
         if known.get("continuous"):
             known["continuous"] = ContinuousConfig(**known["continuous"])
         return cls(**known)

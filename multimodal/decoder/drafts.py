@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,18 @@ class Draft:
     def rows(self, index: Tensor) -> Draft:
         """Some rows of the batch."""
         return Draft(self.tokens[index], self.keys[index], self.bias[index], self.same[index])
+
+    @classmethod
+    def joined(cls, drafts: Sequence[Draft]) -> Draft:
+        """Several texts of the same rows, to be copied out of as if they were one."""
+        tokens = torch.cat([draft.tokens for draft in drafts], 1)
+        keys = torch.cat([draft.keys for draft in drafts], 1)
+        return cls(tokens, keys, torch.cat([draft.bias for draft in drafts], -1), _same(tokens))
+
+
+def _same(tokens: Tensor) -> Tensor:
+    """float [batch, draft, draft], 1 where two places have one token."""
+    return (tokens[:, :, None] == tokens[:, None]).float()
 
 
 class DraftBlock(nn.Module):
@@ -85,13 +98,15 @@ class CopyPointer(nn.Module):
     Vocabulary and draft share one softmax (CopyNet, Gu et al. 2016): a token's logit becomes the log of the sum of
     the exponents of its own logit and of the scores of the places where the draft has it. Rare words that are copied
     need not be learnt then. Scores see how far apart two places are (rotary), and start out, by a shared constant,
-    at the draft's token of the same place: most of an edited text stays where it was.
+    at the draft's token of the same place: most of an edited text stays where it was. A hint's words stand nowhere in
+    the text: its keys are a layer of their own, without that constant.
     """
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.query = nn.Linear(config.hidden_size, POINTER_SIZE)
         self.key = nn.Linear(config.hidden_size, POINTER_SIZE)
+        self.hint_key = nn.Linear(config.hidden_size, POINTER_SIZE) if "hint" in config.further else None
 
     def initialise(self) -> None:
         """Content weighs little at first, the same place much: a bump of 6 nats, half as high three places off."""
@@ -100,6 +115,8 @@ class CopyPointer(nn.Module):
             nn.init.zeros_(layer.bias)
             with torch.no_grad():
                 layer.bias[:PRIOR_PAIRS] = 6**0.5
+        if self.hint_key is not None:
+            nn.init.normal_(self.hint_key.weight, std=0.02)
 
     def read(self, states: Tensor, tokens: Tensor, mask: Tensor) -> Draft:
         """What `logits` needs of drafts.
@@ -109,8 +126,16 @@ class CopyPointer(nn.Module):
             tokens: int64 [batch, draft].
             mask: bool [batch, draft], what may be copied.
         """
+        return self._readable(self.key(states), tokens, mask)
+
+    def read_hint(self, states: Tensor, tokens: Tensor, mask: Tensor) -> Draft:
+        """The same of hints."""
+        assert self.hint_key is not None
+        return self._readable(self.hint_key(states), tokens, mask)
+
+    def _readable(self, keys: Tensor, tokens: Tensor, mask: Tensor) -> Draft:
         bias = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -torch.inf)[:, None]
-        return Draft(tokens, self._placed(self.key(states)), bias, (tokens[:, :, None] == tokens[:, None]).float())
+        return Draft(tokens, self._placed(keys), bias, _same(tokens))
 
     def logits(
         self, x: Tensor, logits: Tensor, draft: Draft, positions: Tensor | None = None, start: int = 0

@@ -8,9 +8,9 @@ from torch.nn import functional
 
 from multimodal.decoder.adapters import LatentAdapter
 from multimodal.decoder.cache import TextCache
-from multimodal.decoder.conditioning import DRAFT, Condition, ConditionEmbedder, ConditionInput
+from multimodal.decoder.conditioning import DRAFT, HINT, Condition, ConditionEmbedder, ConditionInput
 from multimodal.decoder.config import DecoderConfig
-from multimodal.decoder.drafts import CopyPointer, DraftEncoder
+from multimodal.decoder.drafts import CopyPointer, Draft, DraftEncoder
 from multimodal.decoder.layers import (
     Alignment,
     Attention,
@@ -20,6 +20,7 @@ from multimodal.decoder.layers import (
     rotary_angles,
     rotate,
 )
+from multimodal.decoder.memory import CaptionMemory
 from multimodal.decoder.noisy import NoisyText, build_reader
 
 
@@ -77,8 +78,10 @@ class CrossAttentionDecoder(nn.Module):
         self.alignment = Alignment(config.num_heads) if config.rates or config.drafts else None
         self.blocks = nn.ModuleList(DecoderBlock(config, layer) for layer in range(config.num_layers))
         self.norm = build_norm(config)
-        self.draft_encoder = DraftEncoder(config) if config.drafts else None
-        self.pointer = CopyPointer(config) if config.drafts else None
+        copies = config.drafts or "hint" in config.further
+        self.draft_encoder = DraftEncoder(config) if copies else None
+        self.pointer = CopyPointer(config) if copies else None
+        self.memory = CaptionMemory(config.memory[0], config.memory[1], config.max_draft) if config.memory else None
         self.reader = build_reader(config, config.continuous) if config.continuous else None
         self.regression = (
             nn.Linear(config.hidden_size, config.continuous.embedding_size)
@@ -100,15 +103,18 @@ class CrossAttentionDecoder(nn.Module):
 
     def condition(self, condition: ConditionInput) -> Condition:
         """Every layer's cross-attention keys and values: needed once per sample, not once per step."""
-        draft = states = None
-        if self.draft_encoder is not None and self.pointer is not None and condition.draft is not None:
-            assert condition.draft_mask is not None
-            readable = condition.draft_mask
-            if condition.dropped is not None:
-                readable = readable & ~condition.dropped[:, DRAFT, None]
-            states = self.draft_encoder(condition.draft, condition.draft_mask, self.embedding)
-            draft = self.pointer.read(states, condition.draft, readable)
-        read = self.condition_embedder(condition, states)
+        states = hint_states = None
+        copied: list[Draft] = []
+        if self.draft_encoder is not None and self.pointer is not None:
+            if self.config.drafts and condition.draft is not None and condition.draft_mask is not None:
+                states = self.draft_encoder(condition.draft, condition.draft_mask, self.embedding)
+                copied.append(self.pointer.read(states, condition.draft, _kept(condition.draft_mask, condition, DRAFT)))
+            if "hint" in self.config.further and condition.hint is not None and condition.hint_mask is not None:
+                hint_states = self.draft_encoder(condition.hint, condition.hint_mask, self.embedding)
+                readable = _kept(condition.hint_mask, condition, HINT)
+                copied.append(self.pointer.read_hint(hint_states, condition.hint, readable))
+        draft = Draft.joined(copied) if len(copied) > 1 else copied[0] if copied else None
+        read = self.condition_embedder(condition, states, hint_states)
         pairs = [block.cross_attention.keys_values(read.tokens) for block in self.blocks]  # type: ignore[union-attr, operator]
         bias = torch.zeros(read.mask.shape, device=read.mask.device).masked_fill(~read.mask, -torch.inf)[:, None, None]
         keys, values = (tuple(part) for part in zip(*pairs, strict=True))
@@ -165,6 +171,11 @@ class CrossAttentionDecoder(nn.Module):
     def num_parameters(self) -> int:
         """Trainable numbers."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def _kept(mask: Tensor, condition: ConditionInput, part: int) -> Tensor:
+    """Where a text may be copied from: nowhere in rows that drop it."""
+    return mask if condition.dropped is None else mask & ~condition.dropped[:, part, None]
 
 
 def initialise(module: nn.Module) -> None:

@@ -19,6 +19,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from multimodal.evaluation.items import Item
 from multimodal.evaluation.metrics import TASK_METRICS
+from multimodal.retrieval import unit_rows
 from multimodal.sample import Task
 from multimodal.tasks import GAP
 
@@ -69,14 +70,8 @@ def nearest_answers(items: Sequence[Item], train: Sequence[Item], store: Pooled 
     if items[0].task is Task.INFILL or store is None:
         return _nearest_fillings(items, train)
     pool = list({item.content_id: item for item in reversed(train)}.values())
-    known, asked = _unit_rows(pool, store), _unit_rows(items, store)
+    known, asked = (unit_rows([store.pooled(item.content_id) for item in part]) for part in (pool, items))
     return [pool[index].references[0] for index in np.argmax(asked @ known.T, axis=1)]
-
-
-def _unit_rows(items: Sequence[Item], store: Pooled) -> np.ndarray:
-    rows: np.ndarray = np.stack([np.asarray(store.pooled(item.content_id), dtype=np.float32) for item in items])
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-    return rows
 
 
 def _nearest_fillings(items: Sequence[Item], train: Sequence[Item]) -> list[str]:

@@ -8,10 +8,10 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from multimodal.sample import Sample, Split, Task
+from multimodal.sample import CAPTIONS, Sample, Split, Task
 from multimodal.tasks import GAP, make_gap
 
-_SHARED = (Task.CAPTION, Task.RESTYLE)  # several samples of one content (and style) are one text to be written
+_SHARED = (*CAPTIONS, Task.RESTYLE)  # several samples of one content (and style) are one text to be written
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,9 @@ class Item:
         content_id: key of its latents; unused by infill.
         references: the texts that count as right; for infill the words that were cut out.
         input: the text conditioned on (denoise, restyle), for infill the text with its gap, "" for media.
-        style: asked style (restyle).
+        style: asked style, "" for none.
         attributes: the source's further columns as JSON.
+        hint, picture: what stands beside the content, as in `Sample`.
     """
 
     sample_id: str
@@ -37,6 +38,8 @@ class Item:
     speaker: str = ""
     source: str = ""
     attributes: str = "{}"
+    hint: str = ""
+    picture: str = ""
 
     @property
     def text(self) -> str:
@@ -57,15 +60,15 @@ def build_items(
 ) -> list[Item]:
     """Items of the samples of one task and split, by sample id, the first `most` of them.
 
-    Captions of one picture become one item with all captions as references, as do the targets of one text in one
-    style. Samples without text are left out, and samples whose content is not among those `encoded`; infill needs
+    Captions of one picture or sound become one item with all captions as references, as do the targets of one text in
+    one style. Samples without text are left out, and samples whose content is not among those `encoded`; infill needs
     no latents.
     """
-    groups: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[Sample]] = defaultdict(list)
     for sample in sorted(samples, key=lambda sample: sample.sample_id):
         if sample.text.strip() and (sample.task is Task.INFILL or encoded is None or sample.content_id in encoded):
-            shared = (sample.content_id, sample.style)
-            groups[shared if sample.task in _SHARED else (sample.sample_id, "")].append(sample)
+            shared = (sample.content_id, sample.style, sample.hint, sample.picture)
+            groups[shared if sample.task in _SHARED else (sample.sample_id,)].append(sample)
     return [_item(group) for group in list(groups.values())[:most]]
 
 
@@ -86,4 +89,6 @@ def _item(samples: Sequence[Sample]) -> Item:
         speaker=first.speaker,
         source=first.source,
         attributes=next((sample.attributes for sample in samples if sample.attributes != "{}"), "{}"),
+        hint=first.hint,
+        picture=first.picture,
     )

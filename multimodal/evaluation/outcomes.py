@@ -52,13 +52,10 @@ def written_words(generation: Generation, only_gaps: bool = False) -> list[tuple
         generation: the text.
         only_gaps: leave out words of which every token was given.
     """
-    words: list[tuple[str, float]] = []
-    for token, confidence in zip(generation.tokens, generation.confidences, strict=True):
-        if words and not token.startswith(" "):
-            word, least = words[-1]
-            words[-1] = (word + token, min(least, confidence))
-        else:
-            words.append((token.strip(), confidence))
+    words = [
+        ("".join(generation.tokens[start:end]).strip(), min(generation.confidences[start:end]))
+        for start, end in generation.words
+    ]
     return [(word, confidence) for word, confidence in words if not only_gaps or confidence < 1]
 
 

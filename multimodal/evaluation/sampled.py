@@ -7,6 +7,7 @@ Per task one number from 0 to 1, higher is better:
     denoise      share of the input's character errors that are gone, at least 0
     infill       share of gaps filled exactly
     restyle      BLEU / 100
+    audio_caption  as caption
 
 The score is their mean over the tasks that the split holds and the model knows. The same is computed for answers to
 other samples' requests (shuffled conditions): while the two are equal, the model does not look at its input.
@@ -24,7 +25,7 @@ from multimodal.evaluation.metrics import TASK_METRICS, SceneExact
 from multimodal.evaluation.writing import Generator, Stores, answer, write_texts
 from multimodal.generation import Generation
 from multimodal.latents import LatentsInfo, LatentStore
-from multimodal.sample import Modality, Split, Task
+from multimodal.sample import CAPTIONS, Modality, Split, Task
 from multimodal.training.options import SamplerOptions
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def bounded_score(items: Sequence[Item], hypotheses: Sequence[str]) -> float:
     """The score of one task's texts, 0 to 1, by the formula that the module's docstring gives."""
     task = items[0].task
     value = TASK_METRICS[task][0]().score(items, hypotheses).value
-    if task is Task.CAPTION:
+    if task in CAPTIONS:
         value /= 10
         if any(item.scene is not None for item in items):
             value = (value + SceneExact().score(items, hypotheses).value) / 2

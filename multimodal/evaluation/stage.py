@@ -43,6 +43,7 @@ CODE = (
     "evaluation",
     "tasks.py",
     "tokenizer.py",
+    "retrieval.py",
     "generation",
     "decoder",
     "diffusion",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -43,12 +44,15 @@ Stores = Mapping[Modality, Store]
 
 def build_request(item: Item, stores: Stores) -> Request:
     """The request that asks for an item's text: latents of its content, or the text with its gap."""
+    pictures = stores.get(Modality.IMAGE)
+    picture = pictures.get(item.picture) if pictures and item.picture in pictures else None
+    request = Request(item.sample_id, item.task, text=item.input, style=item.style, hint=item.hint, picture=picture)
     if item.task is Task.INFILL:
-        return Request(request_id=item.sample_id, task=item.task, text=item.input)
+        return request
     store = stores[item.task.modality]
-    hidden_states = store.get(item.content_id)
     text = item.input if item.task in EDITING else store.reading(item.content_id)
-    return Request(request_id=item.sample_id, task=item.task, hidden_states=hidden_states, text=text, style=item.style)
+    pooled = store.pooled(item.content_id)
+    return replace(request, hidden_states=store.get(item.content_id), text=text, pooled=pooled)
 
 
 def write_texts(

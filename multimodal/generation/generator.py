@@ -28,10 +28,11 @@ from multimodal.generation.constrained import Attempt, ConstrainedSearch, Sheet,
 from multimodal.generation.constraints import Constraints
 from multimodal.generation.guidance import guide
 from multimodal.generation.storage import SavedModel
+from multimodal.generation.strength import soften
 from multimodal.generation.text import Generation, Request
 from multimodal.generation.writers import build_writer
-from multimodal.sample import Task
-from multimodal.tasks import LENGTH_BUCKET, Canvas, blank_canvas, draft_batch, infill_canvas
+from multimodal.sample import Modality, Task
+from multimodal.tasks import EDITING, LENGTH_BUCKET, Canvas, blank_canvas, draft_batch, hint_batch, infill_canvas
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.options import SamplerOptions
 
@@ -67,13 +68,16 @@ class TextGenerator(SavedModel):
         """Write a text for each request, in their order.
 
         Raises:
-            RequestError: a task or style is unknown, latents have the wrong width, or an infill text has no gap
-                or is too long.
+            RequestError: a task or style is unknown, latents have the wrong width, an infill text has no gap or is too
+                long, or constraints come with a strength below 1.
             ConfigError: the sampler does not go with the process that the decoder was trained by.
         """
         self.check(requests)
+        requests = [self._with_draft(request) for request in requests]
         for task in {request.task for request in requests}:
             self.writer.check(options.of(task))
+        if any(request.constraints and options.of(request.task).strength < 1 for request in requests):
+            raise RequestError("a strength below 1 keeps words that constraints may forbid: leave one of them out")
         counts = [options.of(request.task).candidates for request in requests]
         candidates = [
             replace(request, request_id=f"{request.request_id}/{number}") if number else request
@@ -81,7 +85,24 @@ class TextGenerator(SavedModel):
             for number in range(count)
         ]
         written = iter(self._generate(candidates, options, trajectory))
-        return [_consensus(list(itertools.islice(written, count))) for count in counts]
+        chosen = [_consensus(list(itertools.islice(written, count))) for count in counts]
+        return [
+            self._softened(request, found, options.of(request.task))
+            for request, found in zip(requests, chosen, strict=True)
+        ]
+
+    def _with_draft(self, request: Request) -> Request:
+        """A caption's request with the caption that the decoder remembers of the picture most like it."""
+        memory = self.decoder.memory
+        if memory is None or request.task is not Task.CAPTION or request.text or request.pooled is None:
+            return request
+        ids = memory.nearest(torch.as_tensor(request.pooled.copy()))
+        return replace(request, text=self.tokenizer.decode(ids))
+
+    def _softened(self, request: Request, written: Generation, options: SamplerOptions) -> Generation:
+        if options.strength == 1 or request.task not in EDITING:
+            return written
+        return soften(request.text, written, options.strength, self.tokenizer)
 
     def check(self, requests: Sequence[Request]) -> None:
         """Refuse what the decoder cannot write.
@@ -94,27 +115,43 @@ class TextGenerator(SavedModel):
             if request.task not in config.tasks:
                 known = ", ".join(config.tasks)
                 raise RequestError(f"the model was not trained for '{request.task}'; it knows {known}")
-            if request.style and request.style not in config.styles:
-                known = ", ".join(config.styles) or "none"
-                raise RequestError(f"unknown style '{request.style}'; the model knows {known}")
+            if request.style and request.style not in config.styles_of(request.task):
+                known = ", ".join(config.styles_of(request.task)) or "none"
+                raise RequestError(f"unknown style '{request.style}'; the model knows {known} for {request.task}")
+            for name in request.further:
+                self.check_reads(name)
             if request.constraints and (config.causal or config.continuous or request.task is Task.INFILL):
                 who = "infill" if request.task is Task.INFILL else "a model without masks"
                 raise RequestError(
                     f"constraints are for texts written by diffusion from an empty canvas, not for {who}"
                 )
-            size = config.latent_sizes.get(request.task.modality)
-            width = None if request.hidden_states is None else request.hidden_states.shape[-1]
-            if width is not None and width != size:
-                raise RequestError(f"{request.task} takes latents of width {size}, got {width}")
+            for what, modality, latents in (
+                (request.task, request.task.modality, request.hidden_states),
+                ("a picture", Modality.IMAGE, request.picture),
+            ):
+                size = config.latent_sizes.get(modality)
+                if latents is not None and latents.shape[-1] != size:
+                    raise RequestError(f"{what} takes latents of width {size}, got {latents.shape[-1]}")
+
+    def check_reads(self, name: str) -> None:
+        """Refuse a further input, hint or picture, that the decoder was not trained with.
+
+        Raises:
+            RequestError: it was not.
+        """
+        further = self.decoder.config.further
+        if name not in further:
+            known = " and ".join(further) or "nothing"
+            raise RequestError(f"the model was not trained with a {name} beside its input; it reads {known} there")
 
     def _generate(self, requests: Sequence[Request], options: SamplerOptions, trajectory: bool) -> list[Generation]:
         canvases = [self._start(request) for request in requests]
-        alike: dict[tuple[Task, bool, bool, int], list[int]] = defaultdict(list)
+        alike: dict[tuple[Task, bool, bool, tuple[str, ...], int], list[int]] = defaultdict(list)
         for index, (request, canvas) in enumerate(zip(requests, canvases, strict=True)):
             if request.constraints:
                 continue
             has_latents, has_style = request.hidden_states is not None, bool(request.style)
-            alike[request.task, has_latents, has_style, self.writer.length(canvas)].append(index)
+            alike[request.task, has_latents, has_style, request.further, self.writer.length(canvas)].append(index)
         written: dict[int, Generation] = {}
         for index in [index for index, request in enumerate(requests) if request.constraints]:
             written[index] = self._write_constrained(requests[index], canvases[index], options)
@@ -194,6 +231,13 @@ class TextGenerator(SavedModel):
             dropped[:, DRAFT] = torch.tensor(nothing)  # the null condition has no draft either
             drafts = draft_batch(self.tokenizer, [request.text for request in requests], config.max_draft)
             draft, draft_mask = (part.to(self.device) for part in drafts)
+        hint, hint_mask, picture, picture_mask = None, None, None, None
+        if any(request.hint for request in requests):
+            hints = hint_batch(self.tokenizer, [request.hint for request in requests], config.max_draft)
+            hint, hint_mask = (part.to(self.device) for part in hints)
+        pictures = [request.picture for request in requests if request.picture is not None]
+        if pictures:
+            picture, picture_mask = (part.to(self.device) for part in pad_latents(pictures))
         return ConditionInput(
             task=task_index(config, [task] * len(requests)).to(self.device),
             style=style_index(config, [request.style for request in requests]).to(self.device),
@@ -203,6 +247,11 @@ class TextGenerator(SavedModel):
             dropped=dropped.to(self.device),
             draft=draft,
             draft_mask=draft_mask,
+            hint=hint,
+            hint_mask=hint_mask,
+            picture=picture,
+            picture_mask=picture_mask,
+            ordered=task is not Task.AUDIO_CAPTION,
         )
 
     def _text(self, ids: Sequence[int], canvas: Canvas) -> str:

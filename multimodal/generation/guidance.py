@@ -1,6 +1,7 @@
 """Guidance: what is written follows its condition, or parts of it, more than the model does by itself.
 
-With p_-i for the model without type i of the condition (latents, draft, style), a scale w_i for each composes to
+With p_-i for the model without type i of the condition (latents, draft, style, hint, picture), a scale w_i for each
+composes to
 
     log p  +  sum_i (w_i - 1) (log p - log p_-i)
 
@@ -70,7 +71,10 @@ def guide(decoder: CrossAttentionDecoder, condition: ConditionInput, options: Sa
 
 def _present(condition: ConditionInput) -> set[str]:
     """The types that any row has: dropping another changes nothing."""
-    found = (condition.hidden_states is not None, condition.draft is not None, bool((condition.style >= 0).any()))
+    styled = bool((condition.style >= 0).any())
+    tensors = (condition.hidden_states, condition.draft, condition.hint, condition.picture)
+    latents, draft, hint, picture = (tensor is not None for tensor in tensors)
+    found = latents, draft, styled, hint, picture
     return {name for name, is_there in zip(CONDITION_TYPES, found, strict=True) if is_there}
 
 

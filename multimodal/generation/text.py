@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +21,11 @@ class Request:
         hidden_states: conditioning latents [n, d] of the task's modality; None for infill, or for the null condition.
         text: infill: the text with gaps `___`; else a draft to be edited, for decoders that read drafts: the input of
             denoise and restyle, what the encoder itself reads off a clip for transcribe.
-        style: restyle: the target style.
+        style: the style to write in, one of those that the task was trained with; "" for none.
         constraints: what the text must be like; None: nothing.
+        hint: a text that says what to expect, for decoders that read hints.
+        pooled: one vector of the whole content, float [p], by which decoders that remember captions find a draft.
+        picture: latents [n, d] of a picture beside the task's own content, for decoders that read pictures.
     """
 
     request_id: str
@@ -30,6 +34,14 @@ class Request:
     text: str = ""
     style: str = ""
     constraints: Constraints | None = None
+    hint: str = ""
+    picture: np.ndarray | None = None
+    pooled: np.ndarray | None = None
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """Which further inputs it has."""
+        return (("hint",) if self.hint else ()) + (("picture",) if self.picture is not None else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +72,9 @@ class Generation:
     filled: tuple[str, ...] = ()
     confidence: float = 1.0
     trusted: bool = True
+
+    @property
+    def words(self) -> list[tuple[int, int]]:
+        """(start, end) of each word in `tokens`."""
+        starts = [index for index, token in enumerate(self.tokens) if index == 0 or token.startswith(" ")]
+        return list(itertools.pairwise([*starts, len(self.tokens)])) if starts else []

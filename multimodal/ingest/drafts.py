@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +11,7 @@ from multimodal.errors import MediaError, SourceError
 from multimodal.ingest.options import CheckOptions, SourceOptions
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.reasons import Reason
-from multimodal.sample import Modality, Sample, Split, Task, content_digest, sample_digest
+from multimodal.sample import Modality, Sample, Split, Task, content_digest, normalise, sample_digest
 
 SPLIT_WORDS = {"validation": Split.VAL, "valid": Split.VAL, "dev": Split.VAL, "training": Split.TRAIN}
 """Usual words for splits, beside our own; `split_values` of a source goes first."""
@@ -19,11 +19,12 @@ SPLIT_WORDS = {"validation": Split.VAL, "valid": Split.VAL, "dev": Split.VAL, "t
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A sample before its split is known; `content_id` and `group` are "" until the media has been read.
+    """A sample before its split is known; `content_id`, `picture_id` and `group` are "" until the media has been read.
 
     Args:
         official: the split that the source gives the row, None where it gives none.
         media: the media file, None for text.
+        picture: the file of the picture beside the content, None where there is none.
     """
 
     uri: str
@@ -38,15 +39,30 @@ class Draft:
     official: Split | None
     media: Path | None = None
     content_id: str = ""
+    hint: str = ""
+    picture: Path | None = None
+    picture_id: str = ""
+
+    @property
+    def files(self) -> list[tuple[Path, Modality]]:
+        """The media files that the row names."""
+        named = ((self.media, self.task.modality), (self.picture, Modality.IMAGE))
+        return [(path, modality) for path, modality in named if path is not None]
 
     @property
     def sample_id(self) -> str:
         """The key of the sample to be."""
-        return sample_digest(self.content_id, self.task, self.style, self.text)
+        return sample_digest(self.content_id, self.task, self.style, self.text, self.hint, self.picture_id)
 
-    def with_content(self, content_id: str) -> Draft:
-        """The draft of a row whose media has been read; a row without a group is a group with its content."""
-        return replace(self, content_id=content_id, group=self.group or content_id)
+    def with_contents(self, content_ids: Mapping[tuple[Path, Modality], str]) -> Draft:
+        """The draft of a row whose files have been read; a row of media without a group is a group with its content."""
+        draft = self
+        if self.picture is not None:
+            draft = replace(draft, picture_id=content_ids[self.picture, Modality.IMAGE])
+        if self.media is not None:
+            content_id = content_ids[self.media, self.task.modality]
+            draft = replace(draft, content_id=content_id, group=self.group or content_id)
+        return draft
 
     def sample(self, split: Split) -> Sample:
         """The finished sample."""
@@ -54,13 +70,8 @@ class Draft:
             sample_id=self.sample_id, content_id=self.content_id, modality=self.task.modality, task=self.task,
             split=split,
             group=self.group, source=self.source, uri=self.uri, text=self.text, input=self.input, style=self.style,
-            speaker=self.speaker, attributes=self.attributes,
+            speaker=self.speaker, attributes=self.attributes, hint=self.hint, picture=self.picture_id,
         )  # fmt: skip
-
-
-def normalise(text: str) -> str:
-    """Unicode NFC, white space collapsed."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 class Drafter:
@@ -86,10 +97,11 @@ class Drafter:
             media=self._reader.media_path(row),
             uri=row.uri, source=source.name, task=task, text=text,
             input=self._text(row, "input", Reason.MISSING_INPUT) if needs_input else "",
-            style=(normalise(row.values.get("style", "")) or source.style) if task is Task.RESTYLE else "",
+            style=normalise(row.values.get("style", "")) or source.style,
             speaker=normalise(row.values.get("speaker", "")), group=normalise(row.values.get("group", "")),
             attributes=json.dumps(dict(row.attributes), ensure_ascii=False, sort_keys=True, default=str),
             official=self._official_split(row),
+            hint=self._checked(row, "hint"), picture=self._reader.picture_path(row),
         )  # fmt: skip
         if task.modality is Modality.TEXT:
             return _with_text_content(draft)
@@ -98,9 +110,13 @@ class Drafter:
         return draft
 
     def _text(self, row: Row, name: str, if_empty: Reason) -> str:
-        text = normalise(row.values.get(name, ""))
+        text = self._checked(row, name)
         if not text:
             raise MediaError(if_empty, f"no {name}")
+        return text
+
+    def _checked(self, row: Row, name: str) -> str:
+        text = normalise(row.values.get(name, ""))
         if len(text) > self._checks.max_text_chars:
             raise MediaError(
                 Reason.TEXT_TOO_LONG, f"{name} of {len(text)} characters, at most {self._checks.max_text_chars}"

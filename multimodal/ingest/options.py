@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from multimodal.options import Options
 from multimodal.sample import Split, Task
 
-Column = Literal["path", "text", "input", "style", "group", "split", "speaker"]
+Column = Literal["path", "text", "input", "style", "group", "split", "speaker", "hint", "picture"]
 """Standard names of a row's columns."""
 
 
@@ -23,9 +23,11 @@ class SourceOptions(Options):
             media with sidecar `.txt` files.
         task: what its rows are for.
         columns: standard name -> column of the manifest, where they differ; standard names are path, text, input,
-            style, group, split, speaker.
-        media_root: folder that `path` entries are relative to; the manifest's own folder by default.
-        style: target style of all rows, where no column gives it (restyle).
+            style, group, split, speaker, and of further inputs, each of which a row may leave empty: hint, a text
+            that says what to expect, and picture, a media path.
+        media_root: folder that `path` and `picture` entries are relative to; the manifest's own folder by default.
+        style: style of all rows, where no column gives it: what restyle aims at, or a tag such as `de` or
+            `alt-en-long` that captions, or texts of any task, shall be asked for by.
         split: split of all rows, where no column or list gives it.
         split_values: source's word for a split -> ours, e.g. {dev: test}.
         split_files: split -> file that lists the media names of that split, one per line (Flickr8k layout).

@@ -67,8 +67,15 @@ class Reader(ABC):
 
     def media_path(self, row: Row) -> Path | None:
         """Where the media of a row lies, None where the task has none or the row names none."""
-        name = row.values.get("path", "").strip()
-        return self.media_root / name if name and self.source.task.modality is not Modality.TEXT else None
+        return self._path(row, "path") if self.source.task.modality is not Modality.TEXT else None
+
+    def picture_path(self, row: Row) -> Path | None:
+        """Where the picture beside a row's content lies, None where there is none."""
+        return self._path(row, "picture")
+
+    def _path(self, row: Row, column: str) -> Path | None:
+        name = row.values.get(column, "").strip()
+        return self.media_root / name if name else None
 
 
 def checked(row: Row) -> Row:

@@ -81,7 +81,7 @@ class _Intake:
     def add(self, chunk: list[_Claim]) -> None:
         """Decode the media files that have not been decoded yet, then settle the rows in order."""
         drafts = [claim.draft for claim in chunk if isinstance(claim.draft, Draft)]
-        needed = dict.fromkeys((draft.media, draft.task.modality) for draft in drafts if draft.media is not None)
+        needed = dict.fromkeys(key for draft in drafts for key in draft.files)
         new = [key for key in needed if key not in self._media]
         for key, result in zip(new, self._pool.map(self._read, new), strict=True):
             self._media[key] = result if isinstance(result, MediaError) else self._store(result)
@@ -117,10 +117,15 @@ class _Intake:
         return LedgerRow(source, uri, Fate.DUPLICATE, "", same, draft.sample_id, first.sample_id)
 
     def _with_media(self, draft: Draft | MediaError) -> Draft | MediaError:
-        if isinstance(draft, MediaError) or draft.media is None:
+        if isinstance(draft, MediaError):
             return draft
-        found = self._media[draft.media, draft.task.modality]
-        return found if isinstance(found, MediaError) else draft.with_content(found)
+        contents: dict[tuple[Path, Modality], str] = {}
+        for key in draft.files:
+            found = self._media[key]
+            if isinstance(found, MediaError):
+                return found
+            contents[key] = found
+        return draft.with_contents(contents)
 
 
 def _claims(readers: Iterable[Reader], checks: CheckOptions) -> Iterator[_Claim]:
@@ -144,7 +149,7 @@ def _chunks(claims: Iterator[_Claim]) -> Iterator[list[_Claim]]:
 
 def _inputs(reader: Reader, pool: Executor) -> list[list[str]]:
     """Name and digest of every file that the rows of a source come from or refer to."""
-    media = (reader.media_path(row) for row in reader.rows())
+    media = (path for row in reader.rows() for path in (reader.media_path(row), reader.picture_path(row)))
     named = [*reader.text_files(), *reader.source.split_files.values(), *media]
     files = list(dict.fromkeys(path for path in named if path is not None))
     names = (_printable(os.path.relpath(path, reader.media_root)) for path in files)

@@ -27,12 +27,16 @@ def build_tokenizer(
     """
 
     def learn() -> TextTokenizer:
-        texts = (text for rows in samples.values() for sample in rows for text in (sample.text, sample.input) if text)
+        texts = (text for rows in samples.values() for sample in rows for text in _texts(sample) if text)
         return TextTokenizer.train(texts, options.vocab_size)
 
     if start is None:
         return learn()
     return keep_tokenizer(start, str(train.init_from), train.keep_tokenizer, learn)
+
+
+def _texts(sample: Sample) -> tuple[str, str, str]:
+    return sample.text, sample.input, sample.hint
 
 
 def build_decoder(

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from multimodal.decoder import CONDITION_TYPES, ConditionInput, DecoderConfig, style_index, task_index
-from multimodal.sample import Sample, Task
-from multimodal.tasks import EDITING, GAP, GAP_SLOTS, Canvas, draft_batch, draw_span, infill_canvas
+from multimodal.sample import FURTHER_INPUTS, Sample, Task
+from multimodal.tasks import EDITING, GAP, GAP_SLOTS, Canvas, draft_batch, draw_span, hint_batch, infill_canvas
 from multimodal.tokenizer import TextTokenizer
 
 LATER_PADDING = 0.1
@@ -67,6 +67,7 @@ class TaskBatches:
         length: canvas length of the task.
         condition_dropout: how often each part of a row's condition is dropped.
         seed: with task and step, all that a batch depends on.
+        pictures: store of the pictures beside the samples' content, all of them; None: they have none.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class TaskBatches:
         length: int,
         condition_dropout: float,
         seed: int,
+        pictures: Latents | None = None,
     ) -> None:
         self.task = task
         self.samples = samples
@@ -88,6 +90,7 @@ class TaskBatches:
         self.length = length
         self.condition_dropout = condition_dropout
         self.seed = seed
+        self.pictures = pictures
 
     def batch(self, step: int, size: int) -> TaskBatch:
         """The batch of one step: walks through a fresh order of all samples in each epoch."""
@@ -128,7 +131,8 @@ class TaskBatches:
         """
         half = self.condition_dropout / 2
         everything = rng.random() < half
-        return [rng.random() < half or everything for _ in CONDITION_TYPES]
+        unread = {name for name in FURTHER_INPUTS if name not in self.config.further}
+        return [(name not in unread and rng.random() < half) or everything for name in CONDITION_TYPES]
 
     def _weights(self, x_0: Tensor) -> Tensor:
         padding = x_0 == self.tokenizer.pad_token_id
@@ -145,6 +149,8 @@ class TaskBatches:
         if self.task in self.config.drafts:
             texts = [self._draft(sample) for sample in samples]
             draft, draft_mask = draft_batch(self.tokenizer, texts, self.config.max_draft)
+        hint, hint_mask = self._hints(samples)
+        picture, picture_mask = self._pictures(samples)
         return ConditionInput(
             task=task_index(self.config, [self.task] * len(samples)),
             style=style_index(self.config, [sample.style for sample in samples]),
@@ -154,7 +160,26 @@ class TaskBatches:
             dropped=dropped,
             draft=draft,
             draft_mask=draft_mask,
+            hint=hint,
+            hint_mask=hint_mask,
+            picture=picture,
+            picture_mask=picture_mask,
+            ordered=self.task is not Task.AUDIO_CAPTION,
         )
+
+    def _hints(self, samples: Sequence[Sample]) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        if "hint" not in self.config.further or not any(sample.hint for sample in samples):
+            return None, None
+        return hint_batch(self.tokenizer, [sample.hint for sample in samples], self.config.max_draft)
+
+    def _pictures(self, samples: Sequence[Sample]) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        rows = [row for row, sample in enumerate(samples) if sample.picture]
+        if "picture" not in self.config.further or self.pictures is None or not rows:
+            return None, None
+        found, real = self.pictures.batch([samples[row].picture for row in rows])
+        picture, mask = found.new_zeros(len(samples), *found.shape[1:]), real.new_zeros(len(samples), real.shape[1])
+        picture[rows], mask[rows] = found, real
+        return picture, mask
 
 
 def random_infill(tokenizer: TextTokenizer, text: str, max_tokens: int, rng: random.Random) -> Canvas:

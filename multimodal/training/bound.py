@@ -12,7 +12,7 @@ from multimodal.dataset import Dataset
 from multimodal.decoder import CrossAttentionDecoder, DecoderConfig
 from multimodal.diffusion.loss import LossOutput
 from multimodal.diffusion.processes import build_process
-from multimodal.latents import LatentStore
+from multimodal.latents import LatentStore, is_encoded
 from multimodal.sample import Modality, Split, Task
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.batches import TaskBatches, fitting
@@ -58,10 +58,12 @@ class ValBound:
             if store is None and task is not Task.INFILL:
                 continue  # learnt before, from data that this training does not have
             samples = sorted(dataset.samples(split=Split.VAL, task=task), key=lambda sample: sample.sample_id)
-            known = [sample for sample in samples if store is None or sample.content_id in store]
+            known = [sample for sample in samples if is_encoded(sample, stores)]
             chosen = fitting({task: known}, tokenizer, canvas[task])[0][task][:max_samples]
             if chosen:
-                batches[task] = TaskBatches(task, chosen, tokenizer, store, config, canvas[task], 0.0, seed=0)
+                batches[task] = TaskBatches(
+                    task, chosen, tokenizer, store, config, canvas[task], 0.0, 0, stores.get(Modality.IMAGE)
+                )
         return cls(batches, tokenizer)
 
     @torch.no_grad()

@@ -19,8 +19,8 @@ from multimodal.evaluation import SampledScorer
 from multimodal.fingerprint import INDEX, code_version, fingerprint, read_index, write_json
 from multimodal.generation import TextGenerator
 from multimodal.generation.autoregressive import room
-from multimodal.latents import LatentsInfo, LatentStore
-from multimodal.sample import Modality, Sample, Split, Task
+from multimodal.latents import LatentsInfo, LatentStore, is_encoded
+from multimodal.sample import FURTHER_INPUTS, Modality, Sample, Split, Task
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.assembly import build_decoder, build_tokenizer
 from multimodal.training.batches import TaskBatches, fitting, infill_room
@@ -31,6 +31,7 @@ from multimodal.training.finetuning.rehearsal import ForgettingScorer, find_old_
 from multimodal.training.finetuning.start import initial_weights, load_start
 from multimodal.training.finetuning.trainable import prepare
 from multimodal.training.loop import Log, Score, Trainer
+from multimodal.training.memory import memory_shape, remember_captions, retrieves, with_retrieved_captions
 from multimodal.training.options import DecoderOptions, SamplerOptions, TokenizerOptions, TrainOptions
 
 CODE = (
@@ -41,6 +42,7 @@ CODE = (
     "optimizer.py",
     "tasks.py",
     "tokenizer.py",
+    "retrieval.py",
     "generation",
     "encoders/masked_lm.py",
 )
@@ -172,8 +174,12 @@ def build_trainer(
     canvas = {str(task): min(longest[task] + 2, job.tokenizer.max_tokens) for task in kept}
     canvas |= {task: max(length, canvas.get(task, 0)) for task, length in (start.canvas if start else {}).items()}
     torch.manual_seed(job.seed)
+    if retrieves(job.decoder.drafts if start is None else start.decoder.config.drafts, kept):
+        stores = with_retrieved_captions(stores, kept[Task.CAPTION], dataset.samples(Split.VAL, Task.CAPTION))
     config = _decoder_config(job, kept, tokenizer, stores)
     decoder = build_decoder(job.train, config, tokenizer, start, generator.decoder_class)
+    if start is None:
+        remember_captions(decoder, stores, tokenizer)
     writer = generator(decoder, tokenizer, canvas).writer
     for task in kept:
         writer.check(job.sampler.of(task))
@@ -205,19 +211,22 @@ def _train_samples(
 ) -> dict[Task, Sequence[Sample]]:
     by_task: dict[Task, list[Sample]] = defaultdict(list)
     for sample in dataset.samples(split=Split.TRAIN):
-        needs_latents = sample.task is not Task.INFILL
-        if needs_latents and sample.modality not in stores:
-            raise ConfigError(
-                f"the dataset has samples for '{sample.task}', but the configuration names no {sample.modality} "
-                f"encoder; add encode.{sample.modality}, or drop the source"
-            )
-        if job.train.tasks.get(sample.task, 0) > 0 and (
-            not needs_latents or sample.content_id in stores[sample.modality]
-        ):
+        for modality in _modalities(sample):
+            if modality not in stores:
+                raise ConfigError(
+                    f"the dataset has samples for '{sample.task}', but the configuration names no {modality} "
+                    f"encoder; add encode.{modality}, or drop the source"
+                )
+        if job.train.tasks.get(sample.task, 0) > 0 and is_encoded(sample, stores):
             by_task[sample.task].append(sample)
     if not by_task:
         raise ConfigError("no task has samples in the train split; check the ledger and `ingest.splits`")
     return {task: by_task[task] for task in Task if task in by_task}
+
+
+def _modalities(sample: Sample) -> list[Modality]:
+    own = [] if sample.task is Task.INFILL else [sample.modality]
+    return own + ([Modality.IMAGE] if sample.picture else [])
 
 
 def _batches(
@@ -231,7 +240,7 @@ def _batches(
     return {
         task: TaskBatches(
             task, rows, tokenizer, None if task is Task.INFILL else stores[task.modality], config,
-            canvas[task], job.train.condition_dropout, job.seed,
+            canvas[task], job.train.condition_dropout, job.seed, stores.get(Modality.IMAGE),
         )
         for task, rows in samples.items()
     }  # fmt: skip
@@ -244,6 +253,7 @@ def _decoder_config(
     stores: Mapping[Modality, LatentStore],
 ) -> DecoderConfig:
     causal = job.train.process == "autoregressive"
+    styles = {str(task): {sample.style for sample in rows if sample.style} for task, rows in samples.items()}
     return DecoderConfig(
         vocab_size=tokenizer.vocab_size,
         max_tokens=room(infill_room(job.tokenizer.max_tokens)) if causal else infill_room(job.tokenizer.max_tokens),
@@ -255,7 +265,14 @@ def _decoder_config(
         tasks=tuple(str(task) for task in samples),
         grid_positions=_grid_positions(stores),
         rates=_rates(samples, tokenizer, stores),
-        styles=tuple(sorted({sample.style for rows in samples.values() for sample in rows if sample.style})),
+        memory=memory_shape(stores),
+        further=tuple(
+            name
+            for name in FURTHER_INPUTS
+            if any(getattr(sample, name) for rows in samples.values() for sample in rows)
+        ),
+        styles=tuple(sorted(set().union(*styles.values()))),
+        task_styles={task: tuple(sorted(names)) for task, names in styles.items() if names},
         **job.decoder.model_dump(mode="json", exclude={"size", "drafts"}),
         drafts=tuple(str(task) for task in job.decoder.drafts if task in samples and task is not Task.INFILL),
     )
@@ -286,7 +303,8 @@ def _rates(
     """Tokens per latent of the modalities whose latents follow the text's order, over the first train samples."""
     rates: dict[str, float] = {}
     for modality in (Modality.AUDIO, Modality.TEXT):
-        rows = [s for task, rows in samples.items() if task.modality is modality for s in rows[:_RATED]]
+        told = [task for task in samples if task.modality is modality and task is not Task.AUDIO_CAPTION]
+        rows = [sample for task in told for sample in samples[task][:_RATED]]
         rows = [sample for sample in rows if modality in stores and sample.content_id in stores[modality]]
         latents = sum(len(stores[modality].get(sample.content_id)) for sample in rows)
         if latents:

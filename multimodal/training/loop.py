@@ -152,7 +152,8 @@ class Trainer:
     def _average(self, step: int) -> None:
         decay = min(self.options.ema_decay, (1 + step) / (10 + step))
         now = self.decoder.state_dict()
-        torch._foreach_lerp_(list(self.averaged.values()), [now[name] for name in self.averaged], 1 - decay)
+        names = [name for name, tensor in self.averaged.items() if tensor.is_floating_point()]  # not remembered tokens
+        torch._foreach_lerp_([self.averaged[name] for name in names], [now[name] for name in names], 1 - decay)
 
     def _validate(self) -> None:
         with self._averaged_weights():

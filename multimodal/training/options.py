@@ -43,8 +43,9 @@ class DecoderOptions(Options):
         resample: modality -> number of learned queries that read its latents in the decoder's stead (Perceiver).
         downsample: modality -> how many neighbouring latents are joined to one; for sound and text.
         drafts: tasks that are given, beside the latents, the tokens of a text to be edited, and copy out of it: the
-            input of denoise and restyle, what the encoder reads by itself for others (transcripts by CTC). It pays
-            where words are rare or long, and costs where most of the draft is wrong (conf/LOG.md).
+            input of denoise and restyle, what the encoder reads by itself for others (transcripts by CTC), for caption
+            that of the train picture most like it, which the model then carries with it. It pays where words are rare
+            or long, and costs where most of the draft is wrong (conf/LOG.md).
         draft_layers: of the encoder that reads drafts.
         max_draft: longest such text in tokens.
     """
@@ -123,8 +124,8 @@ class TrainOptions(Options):
         continuous: of gaussian and simplex.
         tasks: task -> weight: its share of each batch, among the tasks that the dataset holds.
         optimizer: `muon` for the matrices of the blocks with AdamW for the rest, or `adamw` for all.
-        condition_dropout: probability that a part of a sample's condition (latents, draft, style) is replaced by its
-            learned null condition, for guidance; in half of the cases all parts at once.
+        condition_dropout: probability that a part of a sample's condition (latents, draft, style, hint, picture) is
+            replaced by its learned null condition, for guidance; in half of the cases all parts at once.
         full_mask: probability that a sample's canvas is nothing but noise (high-mask specialisation).
         noise_skew: power that moves the other times of noise towards 1; 1 leaves them uniform.
         complementary: each sample is also seen with the other positions masked, under the same condition.
@@ -209,13 +210,16 @@ class SamplerOptions(Options):
         num_steps: most denoising steps, each one call of the denoiser (NFE).
         temperature: 0 takes the likeliest token; above, tokens are drawn.
         guidance_scale: classifier-free guidance w in log p_null + w (log p_cond - log p_null); 1 is off.
-        guidance: latents, draft or style -> its own scale, composed with the others (`multimodal.generation.guidance`).
+        guidance: latents, draft, style, hint or picture -> its own scale, composed with the others
+            (`multimodal.generation.guidance`).
         threshold: unmask every token at least this confident; each step unmasks at least its share of the rest.
         entropy_bound: in nats, of the tokens unmasked in one step beyond the least certain of them.
         safety: unmask the n surest tokens while (n + 1) (1 - p_n) stays below it.
         unmasking: how the number of tokens grows with the steps.
         remasking: most that a written token's chance of being taken back may be on average.
         edit_threshold: probability above which another token replaces a written one.
+        strength: how far denoise and restyle go, from 0, which keeps the input, to 1, all that the model would change;
+            between, that share of its changes, the surest first (`multimodal.generation.strength`).
         candidates: texts drawn per sample, of which the one most like the others is kept (minimum Bayes risk); above 1
             it needs a temperature. Their calls all count.
         beams: hypotheses of an autoregressive decoder's beam search; it takes this, temperature, candidates and seed.
@@ -250,13 +254,16 @@ class SamplerOptions(Options):
     num_steps: int = Field(default=6, ge=1)
     temperature: float = Field(default=0.0, ge=0)
     guidance_scale: float = Field(default=1.0, ge=0)
-    guidance: dict[Literal["latents", "draft", "style"], Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    guidance: dict[Literal["latents", "draft", "style", "hint", "picture"], Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict
+    )
     threshold: float = Field(default=0.9, gt=0, le=1)
     entropy_bound: float = Field(default=0.1, ge=0)
     safety: float = Field(default=1.0, gt=0)
     unmasking: Literal["linear", "cosine", "convex"] = "linear"
     remasking: float = Field(default=0.1, ge=0, le=1)
     edit_threshold: float = Field(default=0.9, gt=0, le=1)
+    strength: float = Field(default=1.0, ge=0, le=1)
     candidates: int = Field(default=1, ge=1)
     beams: int = Field(default=1, ge=1)
     predictor: Literal["flow", "ancestral", "euler"] = "flow"

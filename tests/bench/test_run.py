@@ -98,7 +98,7 @@ def test_everything_is_measured(results, corpus):
 def test_calls_are_counted(results):
     """One diffusion step is one call; two beams take at least twice the calls of one."""
     scores = {(s.contender, s.point, s.task): s for s in results.comparison.scores if s.is_main}
-    for task in Task:
+    for task in {task for *_, task in scores}:
         assert scores["diffusion", "adaptive num_steps=1", task].nfe == 1
         assert scores["autoregressive", "beam beams=2", task].nfe >= 2
 

@@ -63,7 +63,7 @@ def noisy(text: str) -> str:
 
 
 def samples_of(number: int, split: Split) -> list[tuple[Sample, bytes]]:
-    """Two captions, a transcript, a noisy text, a text with a gap and a pair of styles, with the bytes they share."""
+    """Captions, a transcript, a noisy text, a text with a gap and a pair of styles, with the bytes they share."""
     text = sentence(number)
     formal, informal = f"One may observe: {text}.", f"hey look, {text}!"
     rows = [
@@ -74,6 +74,8 @@ def samples_of(number: int, split: Split) -> list[tuple[Sample, bytes]]:
         (Task.INFILL, text.encode(), text, "", ""),
         (Task.RESTYLE, formal.encode(), informal, formal, "informal"),
         (Task.RESTYLE, informal.encode(), formal, informal, "formal"),
+        (Task.AUDIO_CAPTION, sound(number), f"someone says that {text}", "", ""),
+        (Task.AUDIO_CAPTION, sound(number), f"a voice: {text}", "", ""),
     ]
     return [(_sample(split, number, *row), row[1]) for row in rows]
 

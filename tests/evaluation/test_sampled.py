@@ -25,9 +25,9 @@ def test_an_oracle_reaches_the_top_of_every_task_and_shuffling_hurts_it(corpus):
     """All tasks but caption reach 1; CIDEr-D against two different references cannot reach 10."""
     score = sampled_score(Oracle(corpus), corpus.dataset, corpus.latents, SamplerOptions())
     assert set(score.per_task) == {str(task) for task in Task}
-    assert all(value == pytest.approx(1) for task, value in score.per_task.items() if task != "caption")
+    assert all(value == pytest.approx(1) for task, value in score.per_task.items() if "caption" not in task)
     assert score.per_task["caption"] > 0.4
-    assert score.value == pytest.approx(sum(score.per_task.values()) / 5)
+    assert score.value == pytest.approx(sum(score.per_task.values()) / len(Task))
     assert score.conditioning_gap > 0.5
     assert score.nfe == 2
 
@@ -42,7 +42,7 @@ def test_a_blind_model_has_no_conditioning_gap(corpus):
 def test_at_most_the_asked_number_of_samples_is_written(corpus):
     """The same first samples by id each time, so that scores of different steps compare."""
     scorer = SampledScorer.choose(corpus.dataset, corpus.latents, SamplerOptions(), max_samples=2)
-    assert [len(items) for items in scorer.items.values()] == [2] * 5
+    assert [len(items) for items in scorer.items.values()] == [2] * len(Task)
     assert scorer(Oracle(corpus)) == scorer(Oracle(corpus))
 
 

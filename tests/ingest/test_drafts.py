@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from multimodal.errors import MediaError
-from multimodal.ingest.drafts import Drafter, normalise
+from multimodal.ingest.drafts import Drafter
 from multimodal.ingest.options import CheckOptions, SourceOptions
 from multimodal.ingest.reader import Row
 from multimodal.ingest.readers import open_reader
 from multimodal.ingest.reasons import Reason
-from multimodal.sample import Split, content_digest
+from multimodal.sample import Split, content_digest, normalise
 
 VALUES = {"path": "a.jpg", "text": "clean text", "input": "noisy text", "style": "formal"}
 
@@ -49,11 +49,16 @@ def test_texts_are_checked(drafter):
 
 
 def test_fields_that_a_task_does_not_use_stay_empty(drafter):
-    """A caption has no input, an infill no input and no style, a denoise no style."""
-    assert (draft(drafter("caption")).input, draft(drafter("caption")).style) == ("", "")
-    assert (draft(drafter("infill")).input, draft(drafter("denoise")).style) == ("", "")
-    assert draft(drafter("restyle")).style == "formal"
-    assert draft(drafter("restyle", style="plain"), style="").style == "plain"
+    """A caption has no input, nor has an infill."""
+    assert (draft(drafter("caption")).input, draft(drafter("infill")).input) == ("", "")
+
+
+@pytest.mark.parametrize("task", ["caption", "transcribe", "denoise", "infill", "restyle"])
+def test_a_text_of_any_task_may_name_its_style(drafter, task):
+    """In a column, or for the whole source where the column is empty."""
+    assert draft(drafter(task)).style == "formal"
+    assert draft(drafter(task, style="plain"), style="").style == "plain"
+    assert task == "restyle" or draft(drafter(task), style="").style == ""
 
 
 def test_a_text_content_is_its_input(drafter):

@@ -45,5 +45,5 @@ def test_the_bad_rows_of_the_sample_corpus_get_their_reasons(ends, tmp_path):
 def test_the_sample_corpus_serves_all_tasks(ends, tmp_path):
     """Every task has kept samples, and every restyle sample names its style."""
     dataset = Dataset(ingest(ends, seed=0, workspace=tmp_path / "w").path)
-    assert set(dataset.info.by_task) == {task.value for task in Task}
+    assert set(dataset.info.by_task) == set(TASKS.values())
     assert all(sample.style for sample in dataset.samples(task=Task.RESTYLE))

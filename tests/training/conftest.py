@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,36 @@ class ToyLatents:
 
     def batch(self, content_ids: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         return pad_latents([self.get(content_id) for content_id in content_ids])
+
+
+TAUGHT = TrainOptions(
+    steps=160, batch_size=32, warmup_steps=10, learning_rate=4e-3, eval_every=160, checkpoint_every=160,
+    condition_dropout=0.1, ema_decay=0.95,
+)  # fmt: skip
+
+
+def teach(
+    samples: Sequence[Sample], run: Path, length: int = 10, steps: int = 160, vocab_size: int = 290, **shape: Any
+) -> TextGenerator:
+    """A small decoder that has learnt samples of one task, whose contents are toy latents."""
+    task, modality = samples[0].task, samples[0].modality
+    tokenizer = TextTokenizer.train(
+        [text for sample in samples for text in (sample.text, sample.input) if text], vocab_size
+    )
+    config = DecoderConfig(
+        tokenizer.vocab_size, length, {str(modality): len(WORDS)}, (str(task),),
+        **{"hidden_size": 64, "num_layers": 2, "num_heads": 4, **shape},
+    )  # fmt: skip
+    torch.manual_seed(0)
+    decoder = CrossAttentionDecoder(config)
+    batches = TaskBatches(task, samples, tokenizer, ToyLatents(), config, length, TAUGHT.condition_dropout, 0)
+    canvas = {str(task): length}
+    trainer = Trainer(
+        decoder, tokenizer, canvas, {task: batches}, TAUGHT.model_copy(update={"steps": steps}), 0, run,
+        lambda _: {"val/score": 0.0}, lambda *_: None, lambda *_: None,
+    )  # fmt: skip
+    trainer.train()
+    return TextGenerator(decoder.eval(), tokenizer, canvas)
 
 
 @dataclass

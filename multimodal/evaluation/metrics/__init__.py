@@ -58,14 +58,17 @@ from multimodal.evaluation.metrics.rewriting import (
     StyleWithContent,
 )
 from multimodal.evaluation.normalizers import NormaliserName
-from multimodal.sample import Task
+from multimodal.sample import CAPTIONS, Task
+
+_CAPTION_METRICS = (CiderD, Bleu4, RougeL, Bleu3, Bleu2, Bleu1, Distinct1, Distinct2, RepetitionRate, LengthError)
 
 TASK_METRICS: dict[Task, tuple[type[Metric], ...]] = {
-    Task.CAPTION: (CiderD, Bleu4, RougeL, Bleu3, Bleu2, Bleu1, Distinct1, Distinct2, RepetitionRate, LengthError),
+    Task.CAPTION: _CAPTION_METRICS,
     Task.TRANSCRIBE: (Wer, Cer, Mer, Wil),
     Task.DENOISE: (CerImprovement, ExactMatch, Wer, Gleu),
     Task.INFILL: (InfillAccuracy, Cer),
     Task.RESTYLE: (RestyleBleu, Chrf),
+    Task.AUDIO_CAPTION: _CAPTION_METRICS,
 }
 """The metrics that every sample of a task allows; the first is the one that the constant answer is chosen by."""
 
@@ -120,11 +123,11 @@ def metrics_for(
     """
     given: NormaliserName = normaliser if task is Task.TRANSCRIBE else "none"
     metrics = [metric(given) if issubclass(metric, ErrorRate) else metric() for metric in TASK_METRICS[task]]
-    if task is Task.CAPTION:
+    if task in CAPTIONS:
         metrics += _of_captions(items, train, java)
-    if task is Task.RESTYLE:
-        if all(item.input for item in items):
-            metrics.append(Sari())
+    if task is Task.RESTYLE and all(item.input for item in items):
+        metrics.append(Sari())
+    if any(item.style for item in items):
         classifier = style.fit_style_classifier(train)
         if classifier.can_tell:
             metrics += [metric(classifier) for metric in STYLE_METRICS]

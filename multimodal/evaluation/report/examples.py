@@ -14,7 +14,7 @@ from multimodal.evaluation.metrics import SceneExact
 from multimodal.evaluation.report.inputs import ReportInputs
 from multimodal.evaluation.task_results import TaskResult
 from multimodal.generation import Generation
-from multimodal.sample import Modality, Task
+from multimodal.sample import CAPTIONS, Modality
 
 MEDIA_BYTES = 16 * 10**6  # of the page, for all media together: with 5,000 texts it stays below 25 MB
 _FEW_PICTURES, _SMALL_SIDE = 1000, 112  # beyond so many pictures each is shown with so many pixels a side
@@ -79,7 +79,7 @@ def is_right(item: Item, hypothesis: str) -> bool | None:
     """Whether a hypothesis equals a reference or holds of the scene; captions of photographs can be right otherwise."""
     if item.scene is not None:
         return SceneExact().score([item], [hypothesis]).value == 1
-    return hypothesis in item.references or (None if item.task is Task.CAPTION else False)
+    return hypothesis in item.references or (None if item.task in CAPTIONS else False)
 
 
 def sample_qualities(result: TaskResult) -> list[float]:
@@ -89,7 +89,7 @@ def sample_qualities(result: TaskResult) -> list[float]:
     the nearest reference, 0 to 1.
     """
     items, hypotheses = result.items, result.answers.model
-    if result.task is not Task.CAPTION:
+    if result.task not in CAPTIONS:
         return [_similarity(text, item.references) for item, text in zip(items, hypotheses, strict=True)]
     values = cider_d_of_each(hypotheses, [item.references for item in items])
     right = [

@@ -22,6 +22,7 @@ TASK_TITLES = {
     Task.DENOISE: "Denoise",
     Task.INFILL: "Infill",
     Task.RESTYLE: "Restyle",
+    Task.AUDIO_CAPTION: "Audio captions",
 }
 TASK_MEANINGS = {
     Task.CAPTION: "pictures to text",
@@ -29,6 +30,7 @@ TASK_MEANINGS = {
     Task.DENOISE: "noisy to clean text",
     Task.INFILL: "a gap to its words",
     Task.RESTYLE: "same content, other style",
+    Task.AUDIO_CAPTION: "sounds to text",
 }
 
 

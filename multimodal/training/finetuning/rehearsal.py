@@ -16,7 +16,7 @@ from multimodal.errors import ConfigError
 from multimodal.evaluation import SampledScorer
 from multimodal.fingerprint import read_index
 from multimodal.generation import TextGenerator
-from multimodal.latents import LatentsInfo, LatentStore
+from multimodal.latents import LatentsInfo, LatentStore, is_encoded
 from multimodal.sample import Modality, Sample, Split, Task
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.batches import fitting
@@ -53,8 +53,7 @@ class OldData:
         """
         found: dict[Task, list[Sample]] = defaultdict(list)
         for sample in self.dataset.samples(split=Split.TRAIN):
-            encoded = sample.task is Task.INFILL or sample.content_id in self.stores.get(sample.modality, ())
-            if encoded and tasks.get(sample.task, 0) > 0:
+            if is_encoded(sample, self.stores) and tasks.get(sample.task, 0) > 0:
                 found[sample.task].append(sample)
         kept, _, _ = fitting(found, tokenizer, self.max_tokens)
         return kept

@@ -71,7 +71,7 @@ def keep_tokenizer(start: TextGenerator, source: str, keep: bool, train: Callabl
 
 
 def grown_config(old: DecoderConfig, new: DecoderConfig, source: str) -> DecoderConfig:
-    """The old shape with the new data's tasks, styles and modalities after the old ones.
+    """The old shape with the new data's tasks, styles, modalities and further inputs after the old ones.
 
     Raises:
         ConfigError: the new data's latents have another form, or the new training writes in the other direction.
@@ -96,6 +96,12 @@ def grown_config(old: DecoderConfig, new: DecoderConfig, source: str) -> Decoder
         downsample={**_fresh(new.downsample, old), **old.downsample},
         tasks=(*old.tasks, *(task for task in new.tasks if task not in old.tasks)),
         styles=(*old.styles, *(style for style in new.styles if style not in old.styles)),
+        task_styles={
+            task: tuple(dict.fromkeys((*old.styles_of(task), *new.styles_of(task))))
+            for task in (*old.tasks, *new.tasks)
+            if old.styles_of(task) or new.styles_of(task)
+        },
+        further=(*old.further, *(name for name in new.further if name not in old.further)),
         dropout=new.dropout,
     )
 
