@@ -129,6 +129,8 @@ class TrainOptions(Options):
         noise_skew: power that moves the other times of noise towards 1; 1 leaves them uniform.
         complementary: each sample is also seen with the other positions masked, under the same condition.
         crops: share of batches whose canvases are cut to a random length.
+        confidence_loss: weight of the entropy of right predictions of masks, so that more of them pass a sampler's
+            threshold at once (CAP, LLaDA2.0 2025); costs quality where it is large.
         hybrid: of the process of that name.
         eval_every: optimiser steps between two scores *sampled* on the val split.
         calibration_samples: val samples a task on which the chosen checkpoint's confidences are calibrated; 0: none.
@@ -161,6 +163,7 @@ class TrainOptions(Options):
     noise_skew: float = Field(default=1.0, ge=1)
     complementary: bool = False
     crops: float = Field(default=0.0, ge=0, le=1)
+    confidence_loss: float = Field(default=0.0, ge=0)
     hybrid: HybridOptions = HybridOptions()
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
     eval_every: int = Field(default=400, ge=1)
@@ -187,6 +190,8 @@ class TrainOptions(Options):
     def _options_fit_the_process(self) -> TrainOptions:
         if self.complementary and self.process not in ("absorbing", "hybrid"):
             raise ValueError(f"complementary masks need masks, and the process '{self.process}' has none")
+        if self.confidence_loss and self.process not in ("absorbing", "hybrid"):
+            raise ValueError(f"confidence_loss is for masks, and the process '{self.process}' has none")
         if self.hybrid != HybridOptions() and self.process != "hybrid":
             raise ValueError(f"hybrid is for the process 'hybrid', not for '{self.process}'")
         if self.process == "simplex" and self.continuous.objective == "mse":
