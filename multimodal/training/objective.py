@@ -16,6 +16,7 @@ from multimodal.generation.continuous import build_text_diffusion
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.batches import TaskBatch
 from multimodal.training.continuous import ContinuousObjective
+from multimodal.training.distillation.objective import build_distillation
 from multimodal.training.edits import EditStream
 from multimodal.training.lengths import with_lengths
 from multimodal.training.options import TrainOptions
@@ -113,7 +114,11 @@ class NextTokenObjective(nn.Module):
 
 
 def build_objective(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, options: TrainOptions) -> nn.Module:
-    """What a decoder is trained by: causal ones by the next token, others by their process."""
+    """What a decoder is trained by: causal ones by the next token, others by their process or by a teacher of it.
+
+    Raises:
+        ConfigError, CheckpointError: the teacher does not fit or cannot be had.
+    """
     if decoder.config.continuous:
         diffusion = build_text_diffusion(decoder, tokenizer)
         return ContinuousObjective(decoder, diffusion, options.full_mask, options.continuous.self_conditioning)
@@ -121,6 +126,8 @@ def build_objective(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, op
         return NextTokenObjective(decoder, tokenizer.mask_token_id, tokenizer.pad_token_id)
     config, mask = decoder.config, tokenizer.mask_token_id
     process = build_process(config.process, mask, config.vocab_size, **config.process_options)
+    if options.distill is not None:
+        return build_distillation(decoder, process, options, options.distill)
     edits = None
     if isinstance(process, HybridProcess):
         edits = EditStream(decoder, mask, options.hybrid.confusable, options.hybrid.own)

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from multimodal.diffusion.presets import with_preset
 from multimodal.options import Options
 from multimodal.sample import Modality, Task
+from multimodal.training.distillation.options import HalvingOptions
 from multimodal.training.finetuning.options import LoraOptions, Part, RehearseOptions
 
 
@@ -144,6 +145,8 @@ class TrainOptions(Options):
         freeze: parts that are not trained: backbone, embeddings, adapters, condition.
         lora: low-rank adapters in the blocks, whose own weights are then frozen; merged into what is saved.
         rehearse: samples of the training that `init_from` comes from, among the new ones.
+        distill: learn from the predictions of `init_from` instead of from the texts, to need fewer steps than it;
+            `multimodal distill` sets this.
     """
 
     process: Literal["absorbing", "uniform", "hybrid", "gaussian", "simplex", "autoregressive"] = "absorbing"
@@ -177,6 +180,7 @@ class TrainOptions(Options):
     freeze: tuple[Part, ...] = ()
     lora: LoraOptions | None = None
     rehearse: RehearseOptions | None = None
+    distill: HalvingOptions | None = None
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> TrainOptions:
@@ -184,6 +188,8 @@ class TrainOptions(Options):
             raise ValueError("init_from brings its own blocks: leave out init_backbone")
         if self.rehearse and not self.init_from:
             raise ValueError("rehearse needs init_from: the model that learnt the old samples")
+        if self.distill and not self.init_from:
+            raise ValueError("distill needs init_from: the teacher")
         return self
 
     @model_validator(mode="after")
@@ -192,6 +198,10 @@ class TrainOptions(Options):
             raise ValueError(f"complementary masks need masks, and the process '{self.process}' has none")
         if self.confidence_loss and self.process not in ("absorbing", "hybrid"):
             raise ValueError(f"confidence_loss is for masks, and the process '{self.process}' has none")
+        if self.distill and self.process not in ("absorbing", "hybrid"):
+            raise ValueError(f"distill is for masks, and the process '{self.process}' has none")
+        if self.distill and (self.complementary or self.crops or self.confidence_loss):
+            raise ValueError("distill has its own loss: leave out complementary, crops and confidence_loss")
         if self.hybrid != HybridOptions() and self.process != "hybrid":
             raise ValueError(f"hybrid is for the process 'hybrid', not for '{self.process}'")
         if self.process == "simplex" and self.continuous.objective == "mse":
