@@ -21,14 +21,17 @@ FORBIDDEN = -1e9
 class SelfDistillation:
     """What a student that writes in `num_steps` steps learns from a teacher that takes `teacher_steps` in each of them.
 
+    An ancestral teacher draws positions and tokens, and says its distributions: the paper's way. On average over its
+    draws these say no more than its first call (they are a martingale where they are exact), so that only a divergence
+    that seeks modes learns from them which tokens go together. A confident teacher writes what it is surest of, its
+    likeliest tokens, as samplers at temperature 0 do, and says what it wrote: the student learns the teacher's own
+    text (sequence-level distillation, Kim & Rush 2016; certainty forcing, dParallel, Chen et al. 2025).
+
     Args:
         mask_token_id: the absorbing state.
         num_steps: of the student, from an empty canvas to a text.
         teacher_steps: of the teacher in each of the student's.
-        confident: the teacher writes what it is surest of, its likeliest tokens; else it draws positions and tokens,
-            which is the reverse process and the paper's way. What is drawn says, on average over the draws, no more
-            than the teacher's first call (its predictions are a martingale where they are exact): what a student can
-            learn from it is then only which of the draws go together, by a divergence that seeks modes.
+        confident: which of the two the teacher is.
     """
 
     mask_token_id: int
@@ -43,8 +46,8 @@ class SelfDistillation:
     def targets(
         self, teacher: Callable[[Tensor], Tensor], x_t: Tensor, t: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """The teacher's log-probabilities (Algorithm 1): of each mask those of the call that opened it, of masks that
-        stay closed those of the last call, of visible tokens those of the first.
+        """Log-probabilities that the student is to match (Algorithm 1): of each mask what was said by the call that
+        opened it, of masks that stay closed what the last call says, of visible tokens what the first says.
 
         Args:
             teacher: tokens [batch, length] -> logits [batch, length, vocab].
@@ -57,18 +60,30 @@ class SelfDistillation:
         """
         total = (x_t == self.mask_token_id).sum(-1, keepdim=True)
         tokens, targets = x_t, self.log_probs(teacher(x_t))
-        for call in range(1, self.teacher_steps):
-            done = call / (self.num_steps * self.teacher_steps * t[:, None])
-            closed = (total * (1 - done) + 1e-4).floor()
-            tokens = self._opened(tokens, targets, closed, generator)
+        for call in range(1, self.teacher_steps + 1):
             masked = tokens == self.mask_token_id
-            targets = torch.where(masked[..., None], self.log_probs(teacher(tokens)), targets)
+            if call > 1:
+                targets = torch.where(masked[..., None], self.log_probs(teacher(tokens)), targets)
+            done = call / (self.num_steps * self.teacher_steps * t[:, None])
+            tokens = self._opened(tokens, targets, (total * (1 - done) + 1e-4).floor(), generator)
+            if self.confident:
+                opened = masked & (tokens != self.mask_token_id)
+                targets = torch.where(opened[..., None], self._certain(tokens, targets), targets)
         return targets
 
     def log_probs(self, logits: Tensor) -> Tensor:
         """Log-probabilities of the words, as a sampler reads them."""
         mask = torch.tensor(self.mask_token_id, device=logits.device)
         return logits.float().index_fill(-1, mask, FORBIDDEN).log_softmax(-1)
+
+    def loss(self, student: Tensor, targets: Tensor, weights: Tensor) -> LossOutput:
+        """Divergence of what the student says, over chosen positions: of an ancestral teacher the reverse one.
+
+        Args:
+            student, targets: float [positions, vocab], log-probabilities.
+            weights: float [positions].
+        """
+        return divergence(student, targets, weights, reverse=not self.confident)
 
     def _opened(self, tokens: Tensor, log_probs: Tensor, closed: Tensor, generator: torch.Generator) -> Tensor:
         """The canvas with all masks written but `closed` [batch, 1] of each row."""
@@ -79,6 +94,9 @@ class SelfDistillation:
             sureness, words = chance[0], draw(log_probs.exp(), chance[1])
         keep = ranks(-sureness, masked) < closed
         return torch.where(masked & ~keep, words, tokens)
+
+    def _certain(self, tokens: Tensor, like: Tensor) -> Tensor:
+        return torch.full_like(like, FORBIDDEN).scatter(-1, tokens[..., None], 0.0)
 
 
 def divergence(student: Tensor, teacher: Tensor, weights: Tensor, reverse: bool = False) -> LossOutput:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from multimodal.decoder import CrossAttentionDecoder
-from multimodal.diffusion.distillation import SelfDistillation, divergence
+from multimodal.diffusion.distillation import SelfDistillation
 from multimodal.diffusion.loss import LossOutput
 from multimodal.diffusion.processes import Process
 from multimodal.diffusion.schedule import stratified_times
@@ -45,7 +45,6 @@ class DistillationObjective(nn.Module):
         self.teacher = teacher.eval().requires_grad_(False)
         self.process = process
         self.options = options
-        self.reverse = halving.divergence == "reverse"
         confident = halving.trajectory == "confident"
         self.steps = SelfDistillation(process.mask_token_id, halving.num_steps, halving.teacher_steps, confident)
 
@@ -67,7 +66,7 @@ class DistillationObjective(nn.Module):
             targets = self.steps.targets(say, x_t, t.to(device), generator)[scored]
         condition = self.decoder.condition(given)
         said = self.steps.log_probs(self.decoder(x_t, condition, scored))
-        loss = divergence(said, targets, batch.weights.to(device)[scored], self.reverse)
+        loss = self.steps.loss(said, targets, batch.weights.to(device)[scored])
         return with_lengths(loss, condition, batch)
 
 

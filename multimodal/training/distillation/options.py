@@ -15,15 +15,13 @@ class HalvingOptions(Options):
     Args:
         num_steps: of the student, from an empty canvas to a text.
         teacher_steps: of the teacher in each of the student's.
-        trajectory: `confident`, the teacher writes what it is surest of; `ancestral`, it draws (SDTT), see
-            `multimodal.diffusion.distillation`.
-        divergence: `forward`, KL(teacher || student), or `reverse`, KL(student || teacher).
+        trajectory: `confident`, the teacher writes what it is surest of, and the student learns that text; or
+            `ancestral`, the teacher draws, and the student learns its distributions (SDTT).
     """
 
     num_steps: int = Field(default=2, ge=1)
     teacher_steps: int = Field(default=2, ge=2)
     trajectory: Literal["confident", "ancestral"] = "confident"
-    divergence: Literal["forward", "reverse"] = "forward"
 
 
 class DistillOptions(HalvingOptions):
