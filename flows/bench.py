@@ -19,9 +19,7 @@ from multimodal.bench.contenders import Materials
 from multimodal.bench.options import BenchOptions, read_bench
 from multimodal.bench.results import PAGE, RESULTS, TABLE, Results
 from multimodal.bench.run import Bench
-from multimodal.config import PipelineConfig
-from multimodal.dataset import Dataset, DatasetInfo
-from multimodal.encoders.options import EncodeOptions
+from multimodal.dataset import Dataset
 
 
 def compare_decoders(conf: Path, overrides: Sequence[str]) -> Results:
@@ -34,7 +32,7 @@ def compare_decoders(conf: Path, overrides: Sequence[str]) -> Results:
     config = read_config(str(options.base), options.base_overrides())
     shared = pipeline(str(options.base), options.base_overrides(), "encode")
     assert shared.encoded is not None
-    encoders = _encoders(config, shared.dataset)
+    encoders = pretrain.encoders_of(config, shared.dataset)
     materials = Materials(Dataset(shared.dataset.path), shared.encoded.by_modality, encoders, config.workspace)
     columns = (TextColumn("[bold]{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console()) as bar:
@@ -46,12 +44,6 @@ def compare_decoders(conf: Path, overrides: Sequence[str]) -> Results:
             bar.update(rows[what], completed=done, total=total)
 
         return Bench(options, materials, progress).run()
-
-
-def _encoders(config: PipelineConfig, dataset: DatasetInfo) -> EncodeOptions:
-    """The encoders that the run used: those of the configuration, or those that it pretrained."""
-    made = pretrain.plan(config, dataset).result(pretrain.PretrainedEncoders) if pretrain.is_needed(config) else None
-    return config.encode if made is None else made.options
 
 
 def show_comparison(results: Results) -> None:

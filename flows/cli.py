@@ -213,6 +213,35 @@ def sweep(conf: Conf, overrides: Overrides = None, dry_run: DryRun = False, verb
     show_sweep(result, options.base_config().workspace)
 
 
+@app.command()
+def distill(
+    conf: Conf,
+    overrides: Overrides = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", help="Another decoder: a checkpoint's folder, or models:/name@champion."),
+    ] = None,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make of the trained decoder one that needs fewer steps, as a version of its own (`distill` in CONF)."""
+    if dry_run:
+        _load(conf, overrides or [])
+        from flows.console import show_intentions
+        from flows.distill import distill_intentions
+        from flows.pipeline import read_config
+
+        show_intentions(distill_intentions(read_config(str(conf), overrides or []), source))
+        return
+    with _prefect(conf, overrides or []):
+        from flows.distill import distill_pipeline
+
+        result = distill_pipeline(str(conf), list(overrides or []), source)
+    from flows.console import show_result
+
+    show_result(result)
+
+
 @bench.command("decoder")
 def bench_decoder(conf: Conf, overrides: Overrides = None, dry_run: DryRun = False, verbose: Verbose = False) -> None:
     """Compare the diffusion decoder with its autoregressive twins, in quality and speed; the same command goes on."""

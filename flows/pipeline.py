@@ -153,27 +153,28 @@ def dry_run(config: PipelineConfig, until: str = "register") -> list[Intention]:
 def _plans_while_unchanged(config: PipelineConfig) -> Iterator[Intention]:
     """Each stage's intention; a stage can be planned only when the results before it are there."""
     dataset = (plan := ingest.plan(config)).result(DatasetInfo)
-    yield _intention(plan, dataset)
+    yield intention(plan, dataset)
     assert dataset is not None  # the caller stops at the first stage that would run
     encoders = config.encode
     if pretrain.is_needed(config):
         made = (plan := pretrain.plan(config, dataset)).result(pretrain.PretrainedEncoders)
-        yield _intention(plan, made)
+        yield intention(plan, made)
         assert made is not None
         encoders = made.options
     encoded = (plan := encode.plan(config, dataset, encoders)).result(encode.EncodedDataset)
-    yield _intention(plan, encoded)
+    yield intention(plan, encoded)
     assert encoded is not None
     trained = (plan := train.plan(config, dataset, encoded)).result(TrainResult)
-    yield _intention(plan, trained)
+    yield intention(plan, trained)
     assert trained is not None
     report = (plan := evaluate.plan(config, dataset, encoded, trained)).result(EvaluationReport)
-    yield _intention(plan, report)
+    yield intention(plan, report)
     assert report is not None
     plan = register.plan(config, encoded, encoders, trained, report)
-    yield _intention(plan, plan.result(ModelVersionInfo))
+    yield intention(plan, plan.result(ModelVersionInfo))
 
 
-def _intention(plan: StagePlan, result: object | None) -> Intention:
+def intention(plan: StagePlan, result: object | None) -> Intention:
+    """Whether a stage would run, by what is known of its result."""
     unchanged = result is not None
     return Intention(plan.stage, not unchanged, plan.unchanged_because if unchanged else plan.changed_because())

@@ -46,6 +46,12 @@ def towers_of(config: PipelineConfig, dataset: DatasetInfo) -> list[Modality]:
     return [modality for modality, options in chosen if options is not None and options.weights is None]
 
 
+def encoders_of(config: PipelineConfig, dataset: DatasetInfo) -> EncodeOptions:
+    """The encoders that a finished run used: those of the configuration, or those that it pretrained."""
+    made = plan(config, dataset).result(PretrainedEncoders) if is_needed(config) else None
+    return config.encode if made is None else made.options
+
+
 def plan(config: PipelineConfig, dataset: DatasetInfo) -> StagePlan:
     """What pretraining depends on: the dataset, the towers' options and architectures, the code."""
     towers = {str(modality): config.encode.of(modality) for modality in towers_of(config, dataset)}

@@ -8,8 +8,9 @@ person, in Prefect's dashboard (Resume) or by `prefect.flow_runs.resume_flow_run
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from prefect import flow, pause_flow_run, runtime, task
@@ -83,6 +84,7 @@ def register_version(
     encoders: EncodeOptions,
     trained: TrainResult,
     report: EvaluationReport,
+    origin: Mapping[str, str],
     reporter: StageReporter,
 ) -> ModelVersionInfo:
     """Pack decoder and encoders, log them as a model, and decide whether it is the champion."""
@@ -92,7 +94,9 @@ def register_version(
     tags = {name: f"{value:.6g}" for name, value in metrics_of(config, report).items()}
     tags |= {"dataset.fingerprint": dataset.fingerprint, "train.fingerprint": trained.fingerprint}
     tags |= {"evaluation.fingerprint": report.fingerprint, FLOW_RUN_ID: str(runtime.flow_run.root_flow_run_id or "")}
+    tags |= origin
     facts = facts_of_model(config, dataset, trained, report, package)
+    facts["training"] |= origin
     version = register_model(
         config.workspace,
         config.name,
@@ -106,7 +110,7 @@ def register_version(
         facts=facts,
         tags=tags,
     )
-    facts |= {"version": version.version, "origin": {"registered by MLflow run": version.run_id}}
+    facts |= {"version": version.version, "origin": {"registered by MLflow run": version.run_id, **origin}}
     scores = json.loads(report.json.read_text())
     describe_version(config.workspace, version, model_card(facts, scores, version.gate))
     reporter.progress(2, 2)
@@ -269,11 +273,17 @@ def register_flow(
     encoders: EncodeOptions,
     trained: TrainResult,
     report: EvaluationReport,
+    origin: Mapping[str, str] = MappingProxyType({}),
 ) -> ModelVersionInfo:
-    """Register the model of a pipeline; the aliases returned are those that the version has now."""
+    """Register the model of a pipeline; the aliases returned are those that the version has now.
+
+    Args:
+        config, dataset, encoded, encoders, trained, report: of the stages before.
+        origin: further tags that say what the decoder was made from, beside the dataset.
+    """
 
     def work(reporter: StageReporter) -> ModelVersionInfo:
-        version = register_version(config, dataset, encoded, encoders, trained, report, reporter)
+        version = register_version(config, dataset, encoded, encoders, trained, report, origin, reporter)
         version = settle(config, version, reporter)  # in the flow, not in the task: only a flow run can pause
         publish_gate(version)
         publish_report(report, version, reporter)

@@ -20,6 +20,7 @@ from multimodal.evaluation.options import EvaluateOptions
 from multimodal.ingest.options import IngestOptions
 from multimodal.options import Options
 from multimodal.promotion.options import GateOptions
+from multimodal.training.distillation.options import DistillOptions
 from multimodal.training.options import DecoderOptions, SamplerOptions, TokenizerOptions, TrainOptions
 
 OptionsT = TypeVar("OptionsT", bound=Options)
@@ -54,6 +55,7 @@ class PipelineConfig(Options):
     tokenizer: TokenizerOptions = TokenizerOptions()
     decoder: DecoderOptions = DecoderOptions()
     train: TrainOptions = TrainOptions()
+    distill: DistillOptions = DistillOptions()
     sampler: SamplerOptions = SamplerOptions()
     evaluate: EvaluateOptions = EvaluateOptions()
     registry: RegistryOptions = RegistryOptions()

@@ -1,4 +1,4 @@
-"""A loss as a sum with its weight, and the cross-entropy that all losses are made of."""
+"""A loss as a sum with its weight, the cross-entropy that all losses are made of, and the entropy of right answers."""
 
 from __future__ import annotations
 
@@ -42,3 +42,23 @@ def weighted_cross_entropy(logits: Tensor, x_0: Tensor, weights: Tensor | None =
     if weights is None:
         weights = torch.ones_like(losses)
     return LossOutput((losses * weights).sum(), weights.sum())
+
+
+def confidence_loss(logits: Tensor, x_0: Tensor, weights: Tensor) -> LossOutput:
+    """Entropy of the predictions whose likeliest token is right, in nats: CAP, confidence-aware parallel training
+    (LLaDA2.0, Bie et al. 2025, L_conf; the certainty loss of dParallel, Chen et al. 2025).
+
+        sum of w_i H(p_i) / sum of w_i, over the positions i with argmax p_i = x_0_i
+
+    Cross-entropy hardly asks for more where the answer is right already; samplers that unmask by confidence do. Wrong
+    predictions are left alone.
+
+    Args:
+        logits: float [positions, vocab], of masks.
+        x_0: int64 [positions].
+        weights: float [positions].
+    """
+    right = logits.argmax(-1) == x_0
+    log_probs = logits[right].float().log_softmax(-1)
+    entropies = -(log_probs.exp() * log_probs).sum(-1)
+    return LossOutput((entropies * weights[right]).sum(), weights[right].sum())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from multimodal.decoder import Condition, CrossAttentionDecoder
-from multimodal.diffusion.loss import LossOutput, weighted_cross_entropy
+from multimodal.diffusion.loss import LossOutput, confidence_loss, weighted_cross_entropy
 from multimodal.diffusion.processes import HybridProcess, Process, build_process
 from multimodal.diffusion.schedule import stratified_times
 from multimodal.generation.autoregressive import sequences
@@ -16,7 +16,9 @@ from multimodal.generation.continuous import build_text_diffusion
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.batches import TaskBatch
 from multimodal.training.continuous import ContinuousObjective
+from multimodal.training.distillation.objective import build_distillation
 from multimodal.training.edits import EditStream
+from multimodal.training.lengths import with_lengths
 from multimodal.training.options import TrainOptions
 
 
@@ -63,7 +65,12 @@ class DenoisingObjective(nn.Module):
         logits = self.decoder(x_t.to(self._device), condition, scored.to(self._device))
         times = t[:, None].expand(x_t.shape)
         clean, noisy, when, weights = (part[scored].to(self._device) for part in (batch.x_0, x_t, times, batch.weights))
-        return self.process.loss(logits, clean, noisy, when, weights)
+        loss = self.process.loss(logits, clean, noisy, when, weights)
+        if self.options.confidence_loss:
+            masked = noisy == self.process.mask_token_id
+            doubt = confidence_loss(logits[masked], clean[masked], weights[masked]).mean
+            loss = LossOutput(loss.sum + self.options.confidence_loss * doubt * loss.weight, loss.weight)
+        return loss
 
     def _crop(self, batch: TaskBatch, generator: torch.Generator) -> TaskBatch:
         """Now and then a canvas of random length: lest text depends on one fixed length (LLaDA, Nie et al. 2025)."""
@@ -106,21 +113,12 @@ class NextTokenObjective(nn.Module):
         return with_lengths(loss, condition, batch)
 
 
-def with_lengths(loss: LossOutput, condition: Condition, batch: TaskBatch) -> LossOutput:
-    """Add what the latents say of the text's length, relative to it (the quantity loss of Dong & Xu 2020), where they
-    are the text itself: read aloud, or misspelt."""
-    if batch.lengths is None or condition.lengths is None:
-        return loss
-    wanted = batch.lengths.to(condition.lengths)
-    error = ((condition.lengths - wanted).abs() / wanted.clamp(min=1)).mean()
-    return LossOutput(loss.sum + LENGTH_WEIGHT * error * loss.weight, loss.weight)
-
-
-LENGTH_WEIGHT = 0.3
-
-
 def build_objective(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, options: TrainOptions) -> nn.Module:
-    """What a decoder is trained by: causal ones by the next token, others by their process."""
+    """What a decoder is trained by: causal ones by the next token, others by their process or by a teacher of it.
+
+    Raises:
+        ConfigError, CheckpointError: the teacher does not fit or cannot be had.
+    """
     if decoder.config.continuous:
         diffusion = build_text_diffusion(decoder, tokenizer)
         return ContinuousObjective(decoder, diffusion, options.full_mask, options.continuous.self_conditioning)
@@ -128,6 +126,8 @@ def build_objective(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, op
         return NextTokenObjective(decoder, tokenizer.mask_token_id, tokenizer.pad_token_id)
     config, mask = decoder.config, tokenizer.mask_token_id
     process = build_process(config.process, mask, config.vocab_size, **config.process_options)
+    if options.distill is not None:
+        return build_distillation(decoder, process, options, options.distill)
     edits = None
     if isinstance(process, HybridProcess):
         edits = EditStream(decoder, mask, options.hybrid.confusable, options.hybrid.own)

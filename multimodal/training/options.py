@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from multimodal.diffusion.presets import with_preset
 from multimodal.options import Options
 from multimodal.sample import Modality, Task
+from multimodal.training.distillation.options import HalvingOptions
 from multimodal.training.finetuning.options import LoraOptions, Part, RehearseOptions
 
 
@@ -130,6 +131,8 @@ class TrainOptions(Options):
         noise_skew: power that moves the other times of noise towards 1; 1 leaves them uniform.
         complementary: each sample is also seen with the other positions masked, under the same condition.
         crops: share of batches whose canvases are cut to a random length.
+        confidence_loss: weight of the entropy of right predictions of masks, so that more of them pass a sampler's
+            threshold at once (CAP, LLaDA2.0 2025); costs quality where it is large.
         hybrid: of the process of that name.
         eval_every: optimiser steps between two scores *sampled* on the val split.
         calibration_samples: val samples a task on which the chosen checkpoint's confidences are calibrated; 0: none.
@@ -143,6 +146,8 @@ class TrainOptions(Options):
         freeze: parts that are not trained: backbone, embeddings, adapters, condition.
         lora: low-rank adapters in the blocks, whose own weights are then frozen; merged into what is saved.
         rehearse: samples of the training that `init_from` comes from, among the new ones.
+        distill: learn from the predictions of `init_from` instead of from the texts, to need fewer steps than it;
+            `multimodal distill` sets this.
     """
 
     process: Literal["absorbing", "uniform", "hybrid", "gaussian", "simplex", "autoregressive"] = "absorbing"
@@ -162,6 +167,7 @@ class TrainOptions(Options):
     noise_skew: float = Field(default=1.0, ge=1)
     complementary: bool = False
     crops: float = Field(default=0.0, ge=0, le=1)
+    confidence_loss: float = Field(default=0.0, ge=0)
     hybrid: HybridOptions = HybridOptions()
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
     eval_every: int = Field(default=400, ge=1)
@@ -175,6 +181,7 @@ class TrainOptions(Options):
     freeze: tuple[Part, ...] = ()
     lora: LoraOptions | None = None
     rehearse: RehearseOptions | None = None
+    distill: HalvingOptions | None = None
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> TrainOptions:
@@ -182,12 +189,20 @@ class TrainOptions(Options):
             raise ValueError("init_from brings its own blocks: leave out init_backbone")
         if self.rehearse and not self.init_from:
             raise ValueError("rehearse needs init_from: the model that learnt the old samples")
+        if self.distill and not self.init_from:
+            raise ValueError("distill needs init_from: the teacher")
         return self
 
     @model_validator(mode="after")
     def _options_fit_the_process(self) -> TrainOptions:
         if self.complementary and self.process not in ("absorbing", "hybrid"):
             raise ValueError(f"complementary masks need masks, and the process '{self.process}' has none")
+        if self.confidence_loss and self.process not in ("absorbing", "hybrid"):
+            raise ValueError(f"confidence_loss is for masks, and the process '{self.process}' has none")
+        if self.distill and self.process not in ("absorbing", "hybrid"):
+            raise ValueError(f"distill is for masks, and the process '{self.process}' has none")
+        if self.distill and (self.complementary or self.crops or self.confidence_loss):
+            raise ValueError("distill has its own loss: leave out complementary, crops and confidence_loss")
         if self.hybrid != HybridOptions() and self.process != "hybrid":
             raise ValueError(f"hybrid is for the process 'hybrid', not for '{self.process}'")
         if self.process == "simplex" and self.continuous.objective == "mse":

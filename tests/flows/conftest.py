@@ -48,7 +48,7 @@ def smoke(prefect_server, tmp_path_factory):
         yield SmokeRuns(workspace, results[0], outputs[0], results[1], outputs[1])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def command(prefect_server):
     """Runs the command line in a process of its own, on the session's Prefect server."""
 

@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from multimodal.decoder import Condition
-from multimodal.diffusion.loss import LossOutput
+from multimodal.diffusion.loss import LossOutput, confidence_loss
 from multimodal.diffusion.processes import AbsorbingProcess
 from multimodal.sample import Task
-from multimodal.training.objective import DenoisingObjective, build_objective, with_lengths
+from multimodal.training.lengths import with_lengths
+from multimodal.training.objective import DenoisingObjective, build_objective
 from multimodal.training.options import HybridOptions, TrainOptions
 from tests.training.conftest import Toy
 
@@ -100,12 +101,45 @@ def test_a_loss_depends_on_its_generator_alone(make_toy: Callable[..., Toy], pro
     [
         ({"process": "uniform", "complementary": True}, "complementary masks need masks"),
         ({"process": "absorbing", "hybrid": HybridOptions(own=0.2)}, "hybrid is for the process 'hybrid'"),
+        ({"process": "uniform", "confidence_loss": 0.1}, "confidence_loss is for masks"),
     ],
 )
 def test_options_of_another_process_are_refused(values: dict[str, object], problem: str) -> None:
     """Nothing is silently ignored."""
     with pytest.raises(ValidationError, match=problem):
         TrainOptions.model_validate(values)
+
+
+def learn_a_little(toy: Toy, options: TrainOptions) -> None:
+    """Some steps, after which words that all texts share are right."""
+    objective = build_objective(toy.decoder, toy.tokenizer, options)
+    optimizer = torch.optim.AdamW(toy.decoder.parameters(), 5e-3)
+    for step in range(10):
+        objective(toy.batches[Task.CAPTION].batch(step, 16), torch.Generator().manual_seed(step)).mean.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("process", ["absorbing", "hybrid"])
+def test_doubt_of_masks_is_added(make_toy: Callable[..., Toy], process: str) -> None:
+    """The loss grows by the option times the entropy of right masks, in proportion; visible tokens have no part."""
+    toy = make_toy(process)
+    batch = toy.batches[Task.CAPTION].batch(0, 16)
+    learn_a_little(toy, TrainOptions(process=process))
+    losses, seen = [], []
+    for weight in (0.0, 0.5, 1.0):
+        options = TrainOptions(process=process, confidence_loss=weight)
+        objective = build_objective(toy.decoder.eval(), toy.tokenizer, options)
+        assert isinstance(objective, DenoisingObjective)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                "multimodal.training.objective.confidence_loss",
+                lambda logits, x_0, weights: seen.append(len(x_0)) or confidence_loss(logits, x_0, weights),
+            )
+            losses.append(objective(batch, torch.Generator().manual_seed(0)).mean)
+    assert losses[1] > losses[0]
+    torch.testing.assert_close(losses[2] - losses[0], 2 * (losses[1] - losses[0]), rtol=1e-3, atol=1e-5)
+    assert len(seen) == 2 and 0 < seen[0] < batch.x_0.numel()
 
 
 def test_hybrid_sees_edits(make_toy: Callable[..., Toy]) -> None:
