@@ -143,7 +143,7 @@ class CopyPointer(nn.Module):
         """Logits of vocabulary and draft together.
 
         Args:
-            x: [batch, length, hidden], the decoder's last states.
+            x: the decoder's last states, [batch, length, hidden], or [count, hidden] of the chosen positions.
             logits: of the vocabulary, [batch, length, vocab], or [count, vocab] of the chosen positions.
             draft: of the same rows.
             positions: bool [batch, length], which were chosen.
@@ -152,7 +152,7 @@ class CopyPointer(nn.Module):
         Returns:
             The shape of `logits`.
         """
-        scores = self.scores(x, draft, start).float()
+        scores = self.scores(x, draft, start, positions).float()
         highest = scores.detach().amax(-1, keepdim=True).clamp(min=-1e4)  # a row without a draft has nothing to copy
         total = ((scores - highest).exp() @ draft.same).clamp(min=1e-20).log() + highest
         places = draft.same.sum(-1)[:, None].expand(scores.shape)
@@ -166,9 +166,13 @@ class CopyPointer(nn.Module):
         added = torch.where(known, (torch.logaddexp(own, total) - own) / places, 0.0)
         return logits.scatter_add(-1, tokens, added)
 
-    def scores(self, x: Tensor, draft: Draft, start: int = 0) -> Tensor:
-        """[batch, length, draft]: how much each position points at each place of the draft, in nats."""
-        queries = self._placed(self.query(x), start)
+    def scores(self, x: Tensor, draft: Draft, start: int = 0, positions: Tensor | None = None) -> Tensor:
+        """[batch, length, draft]: how much each position points at each place of the draft, in nats; of positions that
+        were not chosen it says nothing. Arguments as of `logits`."""
+        queries = self.query(x)
+        if positions is not None:
+            queries = queries.new_zeros(*positions.shape, POINTER_SIZE).index_put((positions,), queries)
+        queries = self._placed(queries, start)
         return queries @ draft.keys.to(queries).transpose(1, 2) / PRIOR_PAIRS + draft.bias
 
     def _placed(self, x: Tensor, start: int = 0) -> Tensor:

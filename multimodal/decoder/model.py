@@ -38,11 +38,28 @@ class DecoderBlock(nn.Module):
         self.self_norm = nn.Identity() if config.embedding_norm and layer == 0 else build_norm(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor, past: TextCache | None = None) -> Tensor:
-        """x: [batch, length, hidden]; keys, values, bias: this layer's part of a `Condition`; past: all before x."""
+    def forward(
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        bias: Tensor,
+        past: TextCache | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """States of every position, [batch, length, hidden], or [count, hidden] of some.
+
+        Args:
+            x: [batch, length, hidden].
+            keys, values, bias: this layer's part of a `Condition`.
+            past: all before x.
+            positions: bool [batch, length], those that anything reads after this block.
+        """
         x = x + self.dropout(self._attend_to_text(self.self_norm(x), past))
         queries = self.cross_attention.queries(self.cross_norm(x))
         x = x + self.dropout(self.cross_attention.attend(queries, keys, values, bias.to(queries)))
+        if positions is not None:
+            x = x[positions]  # what follows looks at each position by itself
         x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
         return x
 
@@ -141,20 +158,23 @@ class CrossAttentionDecoder(nn.Module):
         """
         start = past.length if past else 0
         x = self.embedding_norm(self._embed(tokens))  # [batch, length, hidden]
-        x = x + self.position.weight[start : start + x.shape[1]]
+        length = x.shape[1]
+        x = x + self.position.weight[start : start + length]
         bias = condition.bias
         if self.alignment is not None and condition.places is not None:
-            bias = bias + self.alignment(x.shape[1], condition.places, start)  # [batch, heads, length, latents]
-        for block, keys, values in zip(self.blocks, condition.keys, condition.values, strict=True):
-            x = block(x, keys, values, bias, past)
+            bias = bias + self.alignment(length, condition.places, start)  # [batch, heads, length, latents]
+        last = len(self.blocks) - 1
+        for layer, (block, keys, values) in enumerate(
+            zip(self.blocks, condition.keys, condition.values, strict=True)
+        ):
+            x = block(x, keys, values, bias, past, positions if layer == last else None)
         if past:
-            past.length += x.shape[1]
-        x = self.norm(x)
-        chosen = x if positions is None else x[positions]
+            past.length += length
+        x = self.norm(x)  # [batch, length, hidden] or [count, hidden]
         if self.regression is not None:
-            vectors: Tensor = self.regression(chosen)
+            vectors: Tensor = self.regression(x)
             return vectors
-        logits = functional.linear(chosen, self.embedding.weight)
+        logits = functional.linear(x, self.embedding.weight)
         if self.pointer is not None and condition.draft is not None:
             logits = self.pointer.logits(x, logits, condition.draft, positions, start)
         return logits

@@ -45,15 +45,28 @@ class GuidedCondition:
         index = torch.arange(len(self.condition.bias), device=self.condition.bias.device)
         return [self.condition.rows(part) for part in index.view(len(self.weights), -1)]
 
-    def logits(self, decoder: CrossAttentionDecoder, tokens: Tensor, rows: Tensor) -> Tensor:
-        """Guided logits [rows, length, vocab] of some rows of the batch, all passes in one call."""
+    def logits(
+        self, decoder: CrossAttentionDecoder, tokens: Tensor, rows: Tensor, positions: Tensor | None = None
+    ) -> Tensor:
+        """Guided logits [rows, length, vocab] of some rows of the batch, all passes in one call.
+
+        Args:
+            decoder: asked once.
+            tokens: int64 [rows, length].
+            rows: int64 [rows], their indices in the batch.
+            positions: bool [rows, length]; logits are then those of these alone, [count, vocab].
+        """
         passes = len(self.weights)
-        starts = self.batch * torch.arange(passes, device=rows.device)[:, None]
-        logits: Tensor = decoder(tokens.repeat(passes, 1), self.condition.rows((starts + rows).flatten()))
         if passes == 1:
-            return logits
+            plain: Tensor = decoder(tokens, self.condition.rows(rows), positions)
+            return plain
+        starts = self.batch * torch.arange(passes, device=rows.device)[:, None]
+        condition = self.condition.rows((starts + rows).flatten())
+        logits = decoder(
+            tokens.repeat(passes, 1), condition, None if positions is None else positions.repeat(passes, 1)
+        )
         weights = torch.tensor(self.weights, device=logits.device)
-        log_probs = logits.float().log_softmax(-1).view(passes, len(rows), *logits.shape[1:])
+        log_probs = logits.float().log_softmax(-1).unflatten(0, (passes, -1))
         return torch.einsum("p,p...->...", weights, log_probs)
 
 

@@ -101,12 +101,22 @@ class DiffusionWriter(Writer):
     ) -> SamplerOutput:
         """As in `Writer.write`."""
 
+        sampler, mask = self.sampler(options), self.tokenizer.mask_token_id
+        start = torch.tensor([canvas.tokens for canvas in canvases], device=self.decoder.embedding.weight.device)
+
         def denoise(tokens: Tensor, rows: Tensor) -> Tensor:
-            logits = guided.logits(self.decoder, tokens, rows)
+            looked_at = (start[rows] if sampler.corrects else tokens) == mask
+            logits = self._logits(guided, tokens, rows, looked_at)
             return logits if banned is None else logits.masked_fill(banned[rows], -torch.inf)
 
-        start = torch.tensor([canvas.tokens for canvas in canvases], device=self.decoder.embedding.weight.device)
-        return self.sampler(options).sample(denoise, start, generators, trajectory)
+        return sampler.sample(denoise, start, generators, trajectory)
+
+    def _logits(self, guided: GuidedCondition, tokens: Tensor, rows: Tensor, looked_at: Tensor) -> Tensor:
+        """Logits [rows, length, vocab], computed where the sampler looks at them and 0 elsewhere."""
+        if looked_at.all():
+            return guided.logits(self.decoder, tokens, rows)
+        found = guided.logits(self.decoder, tokens, rows, looked_at)
+        return found.new_zeros(*tokens.shape, found.shape[-1]).index_put((looked_at,), found)
 
     def _kind(self, options: SamplerOptions) -> type[Sampler]:
         return SAMPLERS[sampler_for(self.decoder.config.process, options.kind)]

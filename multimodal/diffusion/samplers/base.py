@@ -88,6 +88,9 @@ class Sampler(ABC):
     draws: ClassVar[bool] = False
     """Needs generators even at temperature 0."""
 
+    corrects: ClassVar[bool] = False
+    """Looks at what the denoiser says of tokens that are written, too, not of masks alone."""
+
     @torch.no_grad()
     def sample(
         self,

@@ -25,6 +25,7 @@ class ProcessSampler(Sampler):
     process: Process = field(kw_only=True)
 
     draws: ClassVar[bool] = True
+    corrects: ClassVar[bool] = True
 
     def _start(self, canvas: Tensor, generators: Sequence[torch.Generator] | None) -> Tensor:
         assert generators is not None

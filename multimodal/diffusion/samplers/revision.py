@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ class RevisionSampler(ConfidenceSampler):
     """
 
     edit_threshold: float = 0.9
+
+    corrects: ClassVar[bool] = True
 
     def _unfinished(self, tokens: Tensor, open_positions: Tensor, moved: Tensor) -> Tensor:
         return moved

@@ -26,8 +26,9 @@ class UnmaskingSampler(Sampler):
         masked = step.tokens == self.mask_token_id
         reveal = masked
         if not step.last:
-            order = ranks(self._sureness(proposal), masked)
-            reveal = masked & (self._allowed(step, proposal, masked, order) | (order < self._least(step, masked)))
+            sureness = self._sureness(proposal, masked)
+            order = ranks(sureness, masked)
+            reveal = masked & (self._allowed(sureness, masked, order) | (order < self._least(step, masked)))
             reveal = self._without_repeats(step.tokens, proposal.tokens, reveal, order)
         return (
             torch.where(reveal, proposal.tokens, step.tokens),
@@ -35,10 +36,11 @@ class UnmaskingSampler(Sampler):
         )
 
     @abstractmethod
-    def _allowed(self, step: Step, proposal: Proposal, masked: Tensor, order: Tensor) -> Tensor:
+    def _allowed(self, sureness: Tensor, masked: Tensor, order: Tensor) -> Tensor:
         """bool [rows, length]: masks that may be unmasked at once; `order` ranks them, the surest first."""
 
-    def _sureness(self, proposal: Proposal) -> Tensor:
+    def _sureness(self, proposal: Proposal, masked: Tensor) -> Tensor:
+        """float [rows, length], of masks: what they are ranked by."""
         return proposal.probability
 
     def _least(self, step: Step, masked: Tensor) -> Tensor:
@@ -64,8 +66,8 @@ class ConfidenceSampler(UnmaskingSampler):
 
     threshold: float = 0.9
 
-    def _allowed(self, step: Step, proposal: Proposal, masked: Tensor, order: Tensor) -> Tensor:
-        return proposal.probability >= self.threshold
+    def _allowed(self, sureness: Tensor, masked: Tensor, order: Tensor) -> Tensor:
+        return sureness >= self.threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +81,13 @@ class EntropyBoundedSampler(UnmaskingSampler):
 
     entropy_bound: float = 0.1
 
-    def _sureness(self, proposal: Proposal) -> Tensor:
-        return -_entropy(proposal.probs)
+    def _sureness(self, proposal: Proposal, masked: Tensor) -> Tensor:
+        entropies = torch.special.entr(proposal.probs[masked]).sum(-1)  # nats
+        return torch.zeros_like(proposal.probability).index_put((masked,), -entropies)
 
-    def _allowed(self, step: Step, proposal: Proposal, masked: Tensor, order: Tensor) -> Tensor:
-        entropy = torch.where(masked, _entropy(proposal.probs), 0.0)
+    def _allowed(self, sureness: Tensor, masked: Tensor, order: Tensor) -> Tensor:
         surest_first = order.argsort(-1)
-        rising = entropy.gather(-1, surest_first)
+        rising = -sureness.gather(-1, surest_first)
         without_largest = rising.cumsum(-1) - rising  # the run is sorted: its largest entropy is its last
         return (without_largest <= self.entropy_bound).gather(-1, order)
 
@@ -101,8 +103,8 @@ class SafeSampler(UnmaskingSampler):
 
     safety: float = 1.0
 
-    def _allowed(self, step: Step, proposal: Proposal, masked: Tensor, order: Tensor) -> Tensor:
-        falling = proposal.probability.gather(-1, order.argsort(-1))
+    def _allowed(self, sureness: Tensor, masked: Tensor, order: Tensor) -> Tensor:
+        falling = sureness.gather(-1, order.argsort(-1))
         count = torch.arange(1, falling.shape[-1] + 1, device=falling.device)
         safe = (count + 1) * (1 - falling) < self.safety
         return safe.cumprod(-1).bool().gather(-1, order)
@@ -128,7 +130,7 @@ class ScheduledSampler(UnmaskingSampler):
 
     unmasking: str = "linear"
 
-    def _allowed(self, step: Step, proposal: Proposal, masked: Tensor, order: Tensor) -> Tensor:
+    def _allowed(self, sureness: Tensor, masked: Tensor, order: Tensor) -> Tensor:
         return torch.zeros_like(masked)
 
     def _least(self, step: Step, masked: Tensor) -> Tensor:
@@ -143,14 +145,9 @@ class BestFirstSampler(UnmaskingSampler):
     """DDCap's best-first inference (Zhu et al. 2022): equal numbers of tokens a step, by its confidence, which is the
     softmax *of the probabilities*."""
 
-    def _sureness(self, proposal: Proposal) -> Tensor:
+    def _sureness(self, proposal: Proposal, masked: Tensor) -> Tensor:
         sureness: Tensor = proposal.probs.softmax(-1).gather(-1, proposal.tokens[..., None]).squeeze(-1)
         return sureness
 
-    def _allowed(self, step: Step, proposal: Proposal, masked: Tensor, order: Tensor) -> Tensor:
+    def _allowed(self, sureness: Tensor, masked: Tensor, order: Tensor) -> Tensor:
         return torch.zeros_like(masked)
-
-
-def _entropy(probs: Tensor) -> Tensor:
-    entropies: Tensor = torch.special.entr(probs).sum(-1)  # [rows, length], nats
-    return entropies
