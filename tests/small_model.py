@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,8 +61,8 @@ def load_all_encoders(folder: Path) -> tuple[EncodeOptions, dict[Modality, Encod
     return encode, {modality: build_encoder(encode.of(modality), modality) for modality in Modality}
 
 
-def small_checkpoint(folder: Path, latent_sizes: dict[str, int], seed: int = 0) -> Path:
-    """A checkpoint of all five tasks with random weights, as training leaves it."""
+def small_checkpoint(folder: Path, latent_sizes: dict[str, int], seed: int = 0, **shape: Any) -> Path:
+    """A checkpoint of all tasks with random weights, as training leaves it."""
     folder.mkdir()
     tokenizer = TextTokenizer.train(["a small red circle above a large blue square"] * 3, vocab_size=300)
     config = DecoderConfig(
@@ -73,6 +74,7 @@ def small_checkpoint(folder: Path, latent_sizes: dict[str, int], seed: int = 0) 
         hidden_size=32,
         num_layers=1,
         num_heads=2,
+        **shape,
     )
     torch.manual_seed(seed)
     canvas = {str(task): 10 for task in Task}

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from multimodal.errors import RequestError
-from multimodal.package import load_predictor
+from multimodal.package import load_predictor, write_package
 from multimodal.predictor import Prediction, Row, decode_base64
 from multimodal.sample import Modality
-from tests.small_model import picture, sound
+from multimodal.training.options import SamplerOptions
+from tests.small_model import load_all_encoders, picture, small_checkpoint, sound
 
 pytest_plugins = ("tests.mlflow_fixtures",)
 
@@ -129,3 +130,23 @@ def test_what_the_encoder_reads_is_the_draft_of_a_transcript(predictor, monkeypa
     )
     assert all(not answer.error for answer in predictor.predict([GOOD[1], GOOD[2]]))
     assert [request.text for request in asked] == ["turn on", "a smal red ciircle"]
+
+
+def test_hints_and_pictures_go_with_the_package(tmp_path):
+    """Loaded from a package whose probe has both, a model reads them beside a clip, and not where there are none."""
+    encode, encoders = load_all_encoders(tmp_path)
+    sizes = {modality: encoder.hidden_size for modality, encoder in encoders.items()}
+    checkpoint = small_checkpoint(tmp_path / "checkpoint", sizes, further=("hint", "picture"))
+    clip = Row("transcribe", data=sound(0.4))
+    both = replace(clip, hint="red  circle", picture_data=picture("red"))
+    package = write_package(tmp_path / "packages", checkpoint, encoders, encode, SamplerOptions(), [both])
+    (tmp_path / "red.png").write_bytes(picture("red"))
+    from_file = replace(both, picture=str(tmp_path / "red.png"), picture_data=None)
+    rows = [clip, replace(clip, hint="red circle"), replace(both, hint=""), both, from_file]
+    predictor = load_predictor(package.path, "cpu")
+    answers = predictor.predict(rows)
+    assert [answer.error for answer in answers] == [""] * 5
+    assert len({(*answer.token_confidences, answer.confidence) for answer in answers}) == 4
+    assert answers[3] == answers[4] == predictor.predict([both])[0]
+    bad = replace(clip, picture_data=b"no picture")
+    assert predictor.predict([bad])[0].error

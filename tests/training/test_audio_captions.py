@@ -56,7 +56,7 @@ def test_a_model_is_trained_and_scored_by_the_metrics_of_captions(
     assert dataset.info.by_task == {"audio_caption": 60, "transcribe": 30}
     generator = TextGenerator.load(train(JOB, dataset, latents, tmp_path).checkpoint)
     stores = {modality: LatentStore(info.path) for modality, info in latents.items()}
-    options = EvaluateOptions(split=Split.VAL, frontier=(), resamples=10)
+    options = EvaluateOptions(split=Split.VAL, frontier=(), resamples=100)
     results, skipped = evaluate_tasks(generator, dataset, stores, options, SamplerOptions(num_steps=2))
     assert skipped == {}
     metrics = {result.task: {score.metric for score in result.scores} for result in results}
