@@ -97,7 +97,7 @@ def test_steps_are_divided_in_each_round(project_folder):
     assert step_counts(config.distill) == [54, 18, 6, 2]
 
 
-def test_a_process_without_masks_is_refused(tmp_path, project_folder):
+def test_a_process_without_masks_is_refused(prefect_server, tmp_path, project_folder):
     """Before any work."""
     from flows.distill import distill_pipeline
 
