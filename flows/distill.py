@@ -25,7 +25,7 @@ from multimodal.config import PipelineConfig
 from multimodal.dataset import Dataset, DatasetInfo
 from multimodal.evaluation import EvaluationReport
 from multimodal.registry import ModelVersionInfo, fetch_package
-from multimodal.training.distillation.rounds import distill, lineage, plan_distill, sampler_of_round
+from multimodal.training.distillation.rounds import distill, lineage, plan_distill, round_job, sampler_of_round
 from multimodal.training.finetuning.start import REGISTERED, start_folder
 from multimodal.training.job import TrainResult
 
@@ -54,6 +54,7 @@ def distill_pipeline(config_path: str, overrides: Sequence[str] = (), source: st
             of this configuration, which is trained if it is not there.
     """
     config = read_config(config_path, overrides)
+    round_job(job_of(config), config.distill, 1, Path(source or "teacher"))  # refused before a teacher is trained
     shared = pipeline(config_path, overrides, "encode" if source else "train")
     assert shared.encoded is not None
     teacher = teacher_of(config, source, shared.trained)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 from prefect import flow, pause_flow_run, runtime, task
@@ -273,7 +272,7 @@ def register_flow(
     encoders: EncodeOptions,
     trained: TrainResult,
     report: EvaluationReport,
-    origin: Mapping[str, str] = MappingProxyType({}),
+    origin: Mapping[str, str] | None = None,
 ) -> ModelVersionInfo:
     """Register the model of a pipeline; the aliases returned are those that the version has now.
 
@@ -283,7 +282,7 @@ def register_flow(
     """
 
     def work(reporter: StageReporter) -> ModelVersionInfo:
-        version = register_version(config, dataset, encoded, encoders, trained, report, origin, reporter)
+        version = register_version(config, dataset, encoded, encoders, trained, report, origin or {}, reporter)
         version = settle(config, version, reporter)  # in the flow, not in the task: only a flow run can pause
         publish_gate(version)
         publish_report(report, version, reporter)

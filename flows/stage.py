@@ -44,7 +44,7 @@ class StagePlan:
     """What a stage depends on, and whether its result is there.
 
     Args:
-        stage: one of `STAGES`.
+        stage: one of `STAGES`, or one beside the pipeline.
         parts: of the fingerprint, by name.
         folder: `workspace/stages/<pipeline>/<stage>`.
         config: of the pipeline.

@@ -3,6 +3,7 @@
 import pytest
 
 from flows.pipeline import read_config
+from multimodal.errors import ConfigError
 from multimodal.generation import TextGenerator
 from multimodal.registry import description_of, facts_of, list_versions, tags_of
 from multimodal.training.distillation.rounds import step_counts
@@ -96,10 +97,10 @@ def test_steps_are_divided_in_each_round(project_folder):
     assert step_counts(config.distill) == [54, 18, 6, 2]
 
 
-def test_a_process_without_masks_is_refused(smoke, project_folder):
-    """Before any work, in one line."""
-    from flows.distill import distill_intentions
-    from multimodal.errors import ConfigError
+def test_a_process_without_masks_is_refused(prefect_server, tmp_path, project_folder):
+    """Before any work."""
+    from flows.distill import distill_pipeline
 
     with pytest.raises(ConfigError, match="distill is for masks"):
-        distill_intentions(read_config(SMOKE, [*smoke.overrides, "train.process=uniform"]), "no/teacher")
+        distill_pipeline(SMOKE, [f"workspace={tmp_path}/new", "train.process=uniform"])
+    assert not (tmp_path / "new").exists()
