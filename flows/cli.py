@@ -103,6 +103,9 @@ def predict(
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest tokens.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance scale; 1 is off.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes drawn texts repeatable.")] = None,
+    rerank: Annotated[
+        str | None, typer.Option(help="clip: of several candidates, the caption most like its picture is kept.")
+    ] = None,
     constraints: Annotated[
         str,
         typer.Option(
@@ -122,6 +125,7 @@ def predict(
         raise RequestError("--steps and --budget-ms both say how many steps; name one")
     named = {
         "preset": preset, "num_steps": steps, "temperature": temperature, "guidance_scale": guidance, "seed": seed,
+        "rerank": rerank,
     }  # fmt: skip
     sampler = {name: value for name, value in named.items() if value is not None}
     rows = rows_of(task, paths or [], text or [], style, constraints)

@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from multimodal.encoders.base import Encoder
+from multimodal.encoders.clip_text import embed_texts
 from multimodal.errors import MediaError, RequestError
 from multimodal.generation import Constraints, Generation, Request, TextGenerator
 from multimodal.sample import Modality, Task, content_digest
@@ -116,6 +117,8 @@ class Predictor:
         self.generator = generator
         self.encoders = dict(encoders)
         self.sampler = sampler
+        if Modality.IMAGE in self.encoders:
+            self.generator.embed_texts = self._embed_texts
 
     def predict(
         self, rows: Sequence[Row], options: SamplerOptions | None = None, allow_paths: bool = True
@@ -147,9 +150,9 @@ class Predictor:
             if tensor is not None:
                 inputs[requests[index].task.modality][index] = tensor
         for modality, tensors in inputs.items():
-            for index, hidden_states, reading in self._encode(modality, tensors):
+            for index, hidden_states, pooled, reading in self._encode(modality, tensors):
                 text = requests[index].text or reading
-                requests[index] = replace(requests[index], hidden_states=hidden_states, text=text)
+                requests[index] = replace(requests[index], hidden_states=hidden_states, text=text, pooled=pooled)
         written = self._generate(list(requests.values()), options)
         predictions |= dict(zip(requests, written, strict=True))
         return [predictions[index] for index in range(len(rows))]
@@ -176,16 +179,22 @@ class Predictor:
             raise RequestError(f"{task} needs an encoder of {task.modality}; the model has none")
         return self.encoders[task.modality]
 
-    def _encode(self, modality: Modality, tensors: Mapping[int, Tensor]) -> Iterator[tuple[int, np.ndarray, str]]:
-        """Latents of each row, float16 [n, d] as in the latent store, and the encoder's own reading."""
+    def _embed_texts(self, texts: Sequence[str]) -> Tensor:
+        return embed_texts(self.encoders[Modality.IMAGE], texts)
+
+    def _encode(
+        self, modality: Modality, tensors: Mapping[int, Tensor]
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray, str]]:
+        """Latents of each row, float16 [n, d] as in the latent store, its pooled vector, and the encoder's reading."""
         indices = list(tensors)
         for start in range(0, len(indices), GENERATE_AT_ONCE):
             chunk = indices[start : start + GENERATE_AT_ONCE]
             output = self.encoders[modality].encode([tensors[index] for index in chunk])
             states, mask = output.hidden_states.cpu().numpy(), output.attention_mask.cpu().numpy()
+            pooled = output.pooled.cpu().numpy()
             readings = output.readings or [""] * len(chunk)
             for row, index in enumerate(chunk):
-                yield index, states[row][mask[row]].astype(np.float16), readings[row]
+                yield index, states[row][mask[row]].astype(np.float16), pooled[row], readings[row]
 
     def _generate(self, requests: Sequence[Request], options: SamplerOptions) -> list[Prediction]:
         predictions: list[Prediction] = []

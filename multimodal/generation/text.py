@@ -22,6 +22,7 @@ class Request:
             denoise and restyle, what the encoder itself reads off a clip for transcribe.
         style: restyle: the target style.
         constraints: what the text must be like; None: nothing.
+        pooled: CLIP embedding [d] of the picture, for candidates that are chosen by it; None: unknown.
     """
 
     request_id: str
@@ -30,6 +31,7 @@ class Request:
     text: str = ""
     style: str = ""
     constraints: Constraints | None = None
+    pooled: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
