@@ -112,6 +112,9 @@ def predict(
         float | None, typer.Option(help="denoise, restyle: 0 keeps the input, 1 changes all that the model would.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Makes drawn texts repeatable.")] = None,
+    rerank: Annotated[
+        str | None, typer.Option(help="clip: of several candidates, the caption most like its picture is kept.")
+    ] = None,
     constraints: Annotated[
         str,
         typer.Option(
@@ -131,7 +134,7 @@ def predict(
         raise RequestError("--steps and --budget-ms both say how many steps; name one")
     named = {
         "preset": preset, "num_steps": steps, "temperature": temperature, "guidance_scale": guidance, "seed": seed,
-        "strength": strength,
+        "strength": strength, "rerank": rerank,
     }  # fmt: skip
     sampler = {name: value for name, value in named.items() if value is not None}
     rows = rows_of(task, paths or [], text or [], style, constraints, hint, picture)

@@ -20,6 +20,7 @@ from multimodal.evaluation.options import EvaluateOptions
 from multimodal.ingest.options import IngestOptions
 from multimodal.options import Options
 from multimodal.promotion.options import GateOptions
+from multimodal.sample import Task
 from multimodal.training.distillation.options import DistillOptions
 from multimodal.training.options import DecoderOptions, SamplerOptions, TokenizerOptions, TrainOptions
 
@@ -64,6 +65,15 @@ class PipelineConfig(Options):
     def _sampler_goes_with_the_process(self) -> PipelineConfig:
         if self.train.process != "autoregressive":
             sampler_for(self.train.process, self.sampler.kind)
+        return self
+
+    @model_validator(mode="after")
+    def _scores_come_from_stored_latents(self) -> PipelineConfig:
+        if any(self.sampler.of(task).rerank == "clip" for task in Task):
+            raise ValueError(
+                "sampler.rerank clip needs the pictures' encoder, which scoring has not at hand; name it when you "
+                "predict (--rerank clip) or serve (parameter rerank)"
+            )
         return self
 
 

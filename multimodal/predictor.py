@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from multimodal.encoders.base import Encoder
+from multimodal.encoders.clip_text import embed_texts
 from multimodal.errors import MediaError, RequestError
 from multimodal.generation import Constraints, Generation, Request, TextGenerator
 from multimodal.sample import Modality, Task, content_digest, normalise
@@ -143,6 +144,8 @@ class Predictor:
         self.generator = generator
         self.encoders = dict(encoders)
         self.sampler = sampler
+        if Modality.IMAGE in self.encoders:
+            self.generator.embed_texts = self._embed_texts
 
     def predict(
         self, rows: Sequence[Row], options: SamplerOptions | None = None, allow_paths: bool = True
@@ -216,6 +219,9 @@ class Predictor:
         if modality not in self.encoders:
             raise RequestError(f"{purpose} needs an encoder of {modality}; the model has none")
         return self.encoders[modality]
+
+    def _embed_texts(self, texts: Sequence[str]) -> Tensor:
+        return embed_texts(self.encoders[Modality.IMAGE], texts)
 
     def _encode(
         self, modality: Modality, tensors: Mapping[int, Tensor]

@@ -60,6 +60,7 @@ def test_overrides_win_over_the_file(conf):
         ("name.sub=3", "'name' holds no keys of its own"),
         ("train.steps=[", "the value is not YAML"),
         ("name=Not A Name", "name: "),
+        ("sampler={candidates: 2, temperature: 1, rerank: clip}", "name it when you predict"),
         ("sampler.kind=revision", "'revision' does not go with the process 'absorbing'; auto, confidence"),
     ],
 )

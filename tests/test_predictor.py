@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
-from multimodal.errors import RequestError
+from multimodal.errors import EncoderError, RequestError
 from multimodal.package import load_predictor, write_package
 from multimodal.predictor import Prediction, Row, decode_base64
 from multimodal.sample import Modality
@@ -150,3 +151,23 @@ def test_hints_and_pictures_go_with_the_package(tmp_path):
     assert answers[3] == answers[4] == predictor.predict([both])[0]
     bad = replace(clip, picture_data=b"no picture")
     assert predictor.predict([bad])[0].error
+
+
+def test_the_picture_chooses_among_candidates(predictor, monkeypatch):
+    """With `rerank: clip` the caption is the candidate nearest to the picture by the encoder's own towers; a tower that
+    cannot read texts is named."""
+    options = predictor.sampler.overruled({"temperature": 2.0, "candidates": 6, "rerank": "clip"})
+    row = Row("caption", data=picture("red"))
+    with pytest.raises(EncoderError, match="no text tower"):
+        predictor.predict([row], options)
+    encoder = predictor.encoders[Modality.IMAGE]
+    pooled = encoder.encode([encoder.preprocess(row.data)]).pooled[0]
+    seen = []
+
+    def embed(texts):
+        seen.extend(texts)
+        return torch.stack([pooled if text == seen[-1] else -pooled for text in texts])
+
+    monkeypatch.setattr(predictor.generator, "embed_texts", embed)
+    (answer,) = predictor.predict([row], options)
+    assert len(set(seen)) > 1 and answer.text == seen[-1]

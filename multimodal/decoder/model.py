@@ -164,9 +164,7 @@ class CrossAttentionDecoder(nn.Module):
         if self.alignment is not None and condition.places is not None:
             bias = bias + self.alignment(length, condition.places, start)  # [batch, heads, length, latents]
         last = len(self.blocks) - 1
-        for layer, (block, keys, values) in enumerate(
-            zip(self.blocks, condition.keys, condition.values, strict=True)
-        ):
+        for layer, (block, keys, values) in enumerate(zip(self.blocks, condition.keys, condition.values, strict=True)):
             x = block(x, keys, values, bias, past, positions if layer == last else None)
         if past:
             past.length += length

@@ -2,6 +2,7 @@
 
     base          the interface: bytes in, token-level hidden states with a mask out
     image         open_clip towers
+clip_text     their text towers
     audio         Whisper and wav2vec 2.0 encoders
     text          T5 encoders over bytes
     masked_lm     pretrained masked language models, which a decoder may start from

@@ -7,6 +7,7 @@ writers         the ways to fill a canvas: by diffusion of tokens or of vectors,
 continuous      diffusion of vectors: the process that a decoder was trained for
 autoregressive  left to right: how texts become sequences; greedy, drawn and beam search
 text            what is asked for and what is answered
+lengths         gaps whose length is chosen first
 consensus       the choice among several texts of one sample
 constraints     what a text must be like
 constrained     the search for a text that is like that

@@ -23,10 +23,11 @@ from multimodal.decoder import (
 from multimodal.diffusion.samplers import SamplerOutput
 from multimodal.errors import RequestError
 from multimodal.generation.calibration import Calibration
-from multimodal.generation.consensus import most_agreeable
+from multimodal.generation.consensus import EmbedTexts, choose, picture_of
 from multimodal.generation.constrained import Attempt, ConstrainedSearch, Sheet, ban_mask
 from multimodal.generation.constraints import Constraints
 from multimodal.generation.guidance import guide
+from multimodal.generation.lengths import keep_likeliest, likeliest, no_padding
 from multimodal.generation.storage import SavedModel
 from multimodal.generation.strength import soften
 from multimodal.generation.text import Generation, Request
@@ -45,7 +46,12 @@ class TextGenerator(SavedModel):
         tokenizer: that it was trained with.
         canvas: task -> canvas length of that task.
         calibrations: task -> what its probabilities are worth; tasks not named say what the softmax says.
+
+    Attributes:
+        embed_texts: text tower of the CLIP model that encodes the pictures, which `rerank: clip` needs; None: absent.
     """
+
+    embed_texts: EmbedTexts | None = None
 
     def __init__(
         self,
@@ -69,7 +75,7 @@ class TextGenerator(SavedModel):
 
         Raises:
             RequestError: a task or style is unknown, latents have the wrong width, an infill text has no gap or is too
-                long, or constraints come with a strength below 1.
+                long, constraints come with a strength below 1, or there is no CLIP model to choose candidates by.
             ConfigError: the sampler does not go with the process that the decoder was trained by.
         """
         self.check(requests)
@@ -78,6 +84,7 @@ class TextGenerator(SavedModel):
             self.writer.check(options.of(task))
         if any(request.constraints and options.of(request.task).strength < 1 for request in requests):
             raise RequestError("a strength below 1 keeps words that constraints may forbid: leave one of them out")
+        pictures = [picture_of(request, options.of(request.task), self.embed_texts) for request in requests]
         counts = [options.of(request.task).candidates for request in requests]
         candidates = [
             replace(request, request_id=f"{request.request_id}/{number}") if number else request
@@ -85,7 +92,10 @@ class TextGenerator(SavedModel):
             for number in range(count)
         ]
         written = iter(self._generate(candidates, options, trajectory))
-        chosen = [_consensus(list(itertools.islice(written, count))) for count in counts]
+        chosen = [
+            choose(list(itertools.islice(written, count)), picture, self.embed_texts)
+            for count, picture in zip(counts, pictures, strict=True)
+        ]
         return [
             self._softened(request, found, options.of(request.task))
             for request, found in zip(requests, chosen, strict=True)
@@ -157,8 +167,10 @@ class TextGenerator(SavedModel):
             written[index] = self._write_constrained(requests[index], canvases[index], options)
         for (task, *_), indices in alike.items():
             group, starts = [requests[index] for index in indices], [canvases[index] for index in indices]
+            chosen = options.of(task)
+            write = self._write_lengths if task is Task.INFILL and chosen.infill_lengths > 1 else self._write
             with torch.no_grad():
-                output = self._write(task, group, starts, options.of(task), trajectory)
+                output = write(task, group, starts, chosen, trajectory)
             for row, index in enumerate(indices):
                 written[index] = self._read(row, requests[index], canvases[index], output)
         return [written[index] for index in range(len(requests))]
@@ -189,6 +201,32 @@ class TextGenerator(SavedModel):
         if self.writer.draws(options):
             generators = [_generator(options.seed, request.request_id) for request in requests]
         return self.writer.write(canvases, guided, options, generators, trajectory, banned)
+
+    def _write_lengths(
+        self,
+        task: Task,
+        requests: Sequence[Request],
+        canvases: Sequence[Canvas],
+        options: SamplerOptions,
+        trajectory: bool,
+    ) -> SamplerOutput:
+        """Fill gaps of some likely lengths, and keep of each request the likeliest text."""
+        mask, pad = self.tokenizer.mask_token_id, self.tokenizer.pad_token_id
+        guided = guide(self.decoder, self._condition(task, requests), options)
+        tokens = torch.tensor([canvas.tokens for canvas in canvases], device=self.device)
+        logits = guided.logits(self.decoder, tokens, torch.arange(len(tokens), device=self.device))
+        logits[..., mask] = -torch.inf
+        pad_probs = logits.float().softmax(-1)[..., pad].cpu()
+        choices = [likeliest(*pair, options.infill_lengths) for pair in zip(canvases, pad_probs, strict=True)]
+        tried = [
+            (replace(request, request_id=f"{request.request_id}/{choice.lengths}"), choice.canvas(canvas, pad))
+            for request, canvas, of_canvas in zip(requests, canvases, choices, strict=True)
+            for choice in of_canvas
+        ]
+        candidates, sheets = [request for request, _ in tried], [sheet for _, sheet in tried]
+        banned = no_padding(sheets, mask, pad, self.decoder.config.vocab_size, self.device)
+        output = self._write(task, candidates, sheets, options, trajectory, banned)
+        return keep_likeliest(canvases, choices, output)
 
     @torch.no_grad()
     def _write_constrained(self, request: Request, canvas: Canvas, options: SamplerOptions) -> Generation:
@@ -285,12 +323,6 @@ class TextGenerator(SavedModel):
             trajectory=tuple(tokenizer.pieces(step[row].tolist()) for step in output.trajectory),
             filled=tuple(tokenizer.decode(ids[start:stop]) for start, stop in canvas.gaps),
         )
-
-
-def _consensus(candidates: Sequence[Generation]) -> Generation:
-    """The candidate most like the others, with the calls of all."""
-    chosen = candidates[most_agreeable([candidate.text for candidate in candidates])]
-    return replace(chosen, request_id=candidates[0].request_id, nfe=sum(candidate.nfe for candidate in candidates))
 
 
 def pad_latents(states: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

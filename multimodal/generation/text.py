@@ -24,8 +24,9 @@ class Request:
         style: the style to write in, one of those that the task was trained with; "" for none.
         constraints: what the text must be like; None: nothing.
         hint: a text that says what to expect, for decoders that read hints.
-        pooled: one vector of the whole content, float [p], by which decoders that remember captions find a draft.
         picture: latents [n, d] of a picture beside the task's own content, for decoders that read pictures.
+        pooled: one vector [p] of the whole content: decoders that remember captions find a draft by it, and candidates
+            may be chosen by it; None: unknown.
     """
 
     request_id: str

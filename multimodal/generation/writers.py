@@ -77,6 +77,7 @@ class DiffusionWriter(Writer):
 
     def check(self, options: SamplerOptions) -> None:
         """The sampler must go with the process that the decoder was trained by."""
+        _require_one_length(options, masks=self.decoder.config.process != "uniform")
         try:
             self._kind(options)
         except ValueError as error:
@@ -137,7 +138,8 @@ class AutoregressiveWriter(Writer):
     """Fills canvases left to right, with a cache of what was read."""
 
     def check(self, options: SamplerOptions) -> None:
-        """Guidance is not built for left-to-right decoding."""
+        """Guidance is not built for left-to-right decoding, and gaps are of the length that is written."""
+        _require_one_length(options)
         if options.guidance_scale != 1 or options.guidance:
             scales = options.guidance or options.guidance_scale
             raise RequestError(
@@ -211,7 +213,8 @@ class ContinuousWriter(Writer):
         self.diffusion = build_text_diffusion(decoder, tokenizer)
 
     def check(self, options: SamplerOptions) -> None:
-        """Nothing is refused: what is said of masks is not looked at."""
+        """Lengths of gaps are not chosen without masks; what else is said of masks is not looked at."""
+        _require_one_length(options)
 
     def draws(self, options: SamplerOptions) -> bool:
         """Always: writing starts from noise."""
@@ -241,6 +244,13 @@ class ContinuousWriter(Writer):
         passes = guided.passes
         start = torch.tensor([canvas.tokens for canvas in canvases], device=guided.condition.bias.device)
         return self.diffusion.sample(denoise, start, generators, text_sampling(options, trajectory))
+
+
+def _require_one_length(options: SamplerOptions, masks: bool = False) -> None:
+    if options.infill_lengths > 1 and not masks:
+        raise RequestError(
+            f"infill_lengths is for decoders that are trained with masks, got {options.infill_lengths}; set it to 1"
+        )
 
 
 def build_writer(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer) -> Writer:

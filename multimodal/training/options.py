@@ -237,6 +237,10 @@ class SamplerOptions(Options):
             between, that share of its changes, the surest first (`multimodal.generation.strength`).
         candidates: texts drawn per sample, of which the one most like the others is kept (minimum Bayes risk); above 1
             it needs a temperature. Their calls all count.
+        rerank: how one of several candidates is chosen: by `agreement` with the others; `clip`, of captions, by the
+            likeness of picture and text under the CLIP model that encodes the pictures, others still by agreement.
+        infill_lengths: infill: lengths of each gap that are tried side by side, of which the likeliest text is kept;
+            all their calls count, and one more. 1: the model ends each filling as it writes. For decoders with masks.
         beams: hypotheses of an autoregressive decoder's beam search; it takes this, temperature, candidates and seed.
         predictor: of a decoder trained by `gaussian`: `flow` follows the probability-flow ODE, `ancestral` and `euler`
             the reversed SDE. Both continuous processes take num_steps (simplex shares them out among its blocks),
@@ -280,6 +284,8 @@ class SamplerOptions(Options):
     edit_threshold: float = Field(default=0.9, gt=0, le=1)
     strength: float = Field(default=1.0, ge=0, le=1)
     candidates: int = Field(default=1, ge=1)
+    rerank: Literal["agreement", "clip"] = "agreement"
+    infill_lengths: int = Field(default=1, ge=1)
     beams: int = Field(default=1, ge=1)
     predictor: Literal["flow", "ancestral", "euler"] = "flow"
     corrector: Literal["none", "langevin", "mala"] = "none"

@@ -16,6 +16,7 @@ from multimodal.diffusion.samplers import PosteriorSampler, RevisionSampler
 from multimodal.errors import CheckpointError, ConfigError, RequestError
 from multimodal.generation import Generation, Request, TextGenerator
 from multimodal.generation.consensus import most_agreeable
+from multimodal.generation.guidance import GuidedCondition
 from multimodal.generation.writers import DiffusionWriter
 from multimodal.sample import Task
 from multimodal.tasks import GAP_SLOTS
@@ -93,6 +94,31 @@ def test_no_process_looks_at_the_batch(generator: TextGenerator, process: str, t
     assert [writer.generate([request], options)[0].text for request in requests] == together
     assert [generation.text for generation in writer.generate(requests[::-1], options)][::-1] == together
     assert all(text.startswith("a small") and text.endswith("on grass") for text in together[4:])
+
+
+@pytest.mark.parametrize(("process", "kind"), PAIRS)
+def test_no_sampler_looks_where_nothing_is_computed(
+    generator: TextGenerator, process: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts and confidences are those of a decoder that is asked for all positions in every call."""
+    requests = [*captions(3), Request("t", Task.INFILL, text="a small ___ circle on ___")]
+    options = SamplerOptions.model_validate({"kind": kind, "num_steps": 4, "temperature": 0.7, "seed": 2})
+    writer = undoes(generator, process)
+    sparing = writer.generate(requests, options)
+
+    def everywhere(
+        self: DiffusionWriter,
+        guided: GuidedCondition,
+        tokens: torch.Tensor,
+        rows: torch.Tensor,
+        looked_at: torch.Tensor,
+    ) -> torch.Tensor:
+        return guided.logits(self.decoder, tokens, rows)
+
+    monkeypatch.setattr(DiffusionWriter, "_logits", everywhere)
+    for one, other in zip(sparing, writer.generate(requests, options), strict=True):
+        assert one.text == other.text and one.nfe == other.nfe
+        assert one.confidences == pytest.approx(other.confidences, abs=1e-5)
 
 
 def test_a_sampler_of_another_process_is_refused(generator: TextGenerator) -> None:

@@ -26,12 +26,10 @@ class RenoisingSampler(ProcessSampler):
         t, s = self._times(step)
         clean = self._posterior(step.tokens, proposal.probs, t)
         tokens = draw(self._tempered(clean), uniform(step.tokens.shape[1:], step.generators))
+        tokens = torch.where(step.open_positions, tokens, step.tokens)  # what was given may have no posterior at t = 1
         probability = proposal.probs.gather(-1, tokens[..., None]).squeeze(-1)
         total = step.open_positions.sum(-1, keepdim=True)
         keep = self.process.marginals(torch.tensor(s)).value.keep.to(total.device)
         again = step.open_positions & (ranks(-probability, step.open_positions) < (total * (1 - keep)).floor())
         tokens = torch.where(again, self._noise(step.tokens, step.generators), tokens)
-        return (
-            torch.where(step.open_positions, tokens, step.tokens),
-            torch.where(step.open_positions, probability, step.confidence),
-        )
+        return tokens, torch.where(step.open_positions, probability, step.confidence)
