@@ -18,6 +18,7 @@ from multimodal.generation import autoregressive
 from multimodal.generation.autoregressive import AutoregressiveSampler, Written
 from multimodal.generation.continuous import build_text_diffusion, text_sampling
 from multimodal.generation.guidance import GuidedCondition
+from multimodal.generation.length_floor import LengthFloor
 from multimodal.tasks import Canvas
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.options import SamplerOptions
@@ -101,11 +102,13 @@ class DiffusionWriter(Writer):
     ) -> SamplerOutput:
         """As in `Writer.write`."""
 
+        start = torch.tensor([canvas.tokens for canvas in canvases], device=self.decoder.embedding.weight.device)
+        floor = LengthFloor(start, self.tokenizer.mask_token_id, self.tokenizer.pad_token_id, options.length_quantile)
+
         def denoise(tokens: Tensor, rows: Tensor) -> Tensor:
             logits = guided.logits(self.decoder, tokens, rows)
-            return logits if banned is None else logits.masked_fill(banned[rows], -torch.inf)
+            return floor(logits, rows) if banned is None else logits.masked_fill(banned[rows], -torch.inf)
 
-        start = torch.tensor([canvas.tokens for canvas in canvases], device=self.decoder.embedding.weight.device)
         return self.sampler(options).sample(denoise, start, generators, trajectory)
 
     def _kind(self, options: SamplerOptions) -> type[Sampler]:

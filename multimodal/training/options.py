@@ -216,6 +216,8 @@ class SamplerOptions(Options):
         unmasking: how the number of tokens grows with the steps.
         remasking: most that a written token's chance of being taken back may be on average.
         edit_threshold: probability above which another token replaces a written one.
+        length_quantile: by diffusion of tokens, no text without constraints is shorter than this quantile of the length
+            that the first call sees (`multimodal.generation.length_floor`); 0 lets the sampler end it anywhere.
         candidates: texts drawn per sample, of which the one most like the others is kept (minimum Bayes risk); above 1
             it needs a temperature. Their calls all count.
         beams: hypotheses of an autoregressive decoder's beam search; it takes this, temperature, candidates and seed.
@@ -257,6 +259,7 @@ class SamplerOptions(Options):
     unmasking: Literal["linear", "cosine", "convex"] = "linear"
     remasking: float = Field(default=0.1, ge=0, le=1)
     edit_threshold: float = Field(default=0.9, gt=0, le=1)
+    length_quantile: float = Field(default=0.05, ge=0, lt=1)
     candidates: int = Field(default=1, ge=1)
     beams: int = Field(default=1, ge=1)
     predictor: Literal["flow", "ancestral", "euler"] = "flow"
