@@ -18,6 +18,7 @@ from multimodal.generation import autoregressive
 from multimodal.generation.autoregressive import AutoregressiveSampler, Written
 from multimodal.generation.continuous import build_text_diffusion, text_sampling
 from multimodal.generation.guidance import GuidedCondition
+from multimodal.generation.length_floor import LengthFloor
 from multimodal.tasks import Canvas
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.options import SamplerOptions
@@ -104,11 +105,12 @@ class DiffusionWriter(Writer):
 
         sampler, mask = self.sampler(options), self.tokenizer.mask_token_id
         start = torch.tensor([canvas.tokens for canvas in canvases], device=self.decoder.embedding.weight.device)
+        floor = LengthFloor(start, mask, self.tokenizer.pad_token_id, options.length_quantile)
 
         def denoise(tokens: Tensor, rows: Tensor) -> Tensor:
             looked_at = (start[rows] if sampler.corrects else tokens) == mask
             logits = self._logits(guided, tokens, rows, looked_at)
-            return logits if banned is None else logits.masked_fill(banned[rows], -torch.inf)
+            return floor(logits, rows) if banned is None else logits.masked_fill(banned[rows], -torch.inf)
 
         return sampler.sample(denoise, start, generators, trajectory)
 

@@ -235,6 +235,8 @@ class SamplerOptions(Options):
         edit_threshold: probability above which another token replaces a written one.
         strength: how far denoise and restyle go, from 0, which keeps the input, to 1, all that the model would change;
             between, that share of its changes, the surest first (`multimodal.generation.strength`).
+        length_quantile: by diffusion of tokens, no text without constraints is shorter than this quantile of the length
+            that the first call sees (`multimodal.generation.length_floor`); 0 lets the sampler end it anywhere.
         candidates: texts drawn per sample, of which the one most like the others is kept (minimum Bayes risk); above 1
             it needs a temperature. Their calls all count.
         rerank: how one of several candidates is chosen: by `agreement` with the others; `clip`, of captions, by the
@@ -283,6 +285,7 @@ class SamplerOptions(Options):
     remasking: float = Field(default=0.1, ge=0, le=1)
     edit_threshold: float = Field(default=0.9, gt=0, le=1)
     strength: float = Field(default=1.0, ge=0, le=1)
+    length_quantile: float = Field(default=0.05, ge=0, lt=1)
     candidates: int = Field(default=1, ge=1)
     rerank: Literal["agreement", "clip"] = "agreement"
     infill_lengths: int = Field(default=1, ge=1)
