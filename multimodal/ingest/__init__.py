@@ -1,6 +1,8 @@
 """Ingest: sources of media and text in, one dataset and a ledger of every input row's fate out.
 
-    readers   a source -> raw rows            (manifests: CSV, TSV, JSONL; folders with sidecars)
+    readers   a source -> raw rows, one reader per kind: manifests (CSV, TSV, JSONL, Parquet), folders with sidecars,
+              WebDataset shards, Hugging Face folders, plain text, and the layouts of public corpora (layouts/)
+    locations local paths and URLs;  refs  where the bytes of media lie: a file, an archive's member, a table's cell
     drafts    a raw row -> a checked draft    (texts, official splits)
     media     a media file -> its bytes, decoded once to the end, or a typed reason
     splits    a content -> train, val or test
@@ -21,7 +23,18 @@ from multimodal.ingest.reasons import Reason
 if TYPE_CHECKING:
     from multimodal.dataset import DatasetInfo
 
-__all__ = ["Reason", "ingest", "plan_ingest"]
+__all__ = ["Reason", "ingest", "plan_ingest", "source_kinds"]
+
+
+def source_kinds(options: IngestOptions) -> dict[str, str]:
+    """Source name -> how it is read: its kind, and whether it was recognised.
+
+    Raises:
+        SourceError: a source looks like nothing that is known.
+    """
+    from multimodal.ingest.readers import kind_of
+
+    return {source.name: f"{kind_of(source)}{'' if source.kind else ' (recognised)'}" for source in options.sources}
 
 
 def plan_ingest(options: IngestOptions, seed: int) -> dict[str, Any]:

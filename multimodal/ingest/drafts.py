@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import unicodedata
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from multimodal.errors import MediaError, SourceError
+from multimodal.ingest.locations import Location
 from multimodal.ingest.options import CheckOptions, SourceOptions
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.reasons import Reason
+from multimodal.ingest.refs import MediaRef
 from multimodal.sample import Modality, Sample, Split, Task, content_digest, sample_digest
 
 SPLIT_WORDS = {"validation": Split.VAL, "valid": Split.VAL, "dev": Split.VAL, "training": Split.TRAIN}
@@ -23,7 +25,7 @@ class Draft:
 
     Args:
         official: the split that the source gives the row, None where it gives none.
-        media: the media file, None for text.
+        media: where the media lies, None for text.
     """
 
     uri: str
@@ -36,7 +38,7 @@ class Draft:
     attributes: str
     group: str
     official: Split | None
-    media: Path | None = None
+    media: MediaRef | None = None
     content_id: str = ""
 
     @property
@@ -130,7 +132,7 @@ def _with_text_content(draft: Draft) -> Draft:
     return replace(draft, content_id=own, group=draft.group or group)
 
 
-def _names(source: SourceOptions, path: Path) -> list[str]:
+def _names(source: SourceOptions, path: Location) -> list[str]:
     try:
         return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

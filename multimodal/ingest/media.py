@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import struct
-from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -15,6 +14,7 @@ from multimodal.errors import MediaError
 from multimodal.ingest.formats import audio_format, audio_length_problem, image_ends_early, image_format
 from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.reasons import Reason
+from multimodal.ingest.refs import MediaRef, read_ref
 from multimodal.sample import Content, Modality, content_digest
 
 # All that Pillow's decoders were seen or are documented to raise on damaged bytes.
@@ -25,13 +25,13 @@ DECODE_ERRORS = (
 BLOCK_FRAMES = 1 << 16
 
 
-def read_media(path: Path, modality: Modality, checks: CheckOptions) -> Content:
-    """Read and check one media file.
+def read_media(ref: MediaRef, modality: Modality, checks: CheckOptions) -> Content:
+    """Read and check the bytes of one picture or sound.
 
     Raises:
-        MediaError: the file is absent, beyond a limit of `checks`, or cannot be decoded to its end.
+        MediaError: they are absent, beyond a limit of `checks`, or cannot be decoded to its end.
     """
-    data = _read_file(path, checks.max_file_bytes)
+    data = read_ref(ref, checks.max_file_bytes)
     check_media(data, modality, checks)
     return Content(content_digest(data), modality, data)
 
@@ -46,18 +46,6 @@ def check_media(data: bytes, modality: Modality, checks: CheckOptions) -> None:
         _check_image(data, checks)
     else:
         _check_audio(data, checks)
-
-
-def _read_file(path: Path, max_bytes: int) -> bytes:
-    try:
-        if not path.is_file():
-            raise MediaError(Reason.MISSING_FILE, f"no file at {path}")
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise MediaError(Reason.TOO_LARGE, f"{size} bytes, at most {max_bytes}")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise MediaError(Reason.MISSING_FILE, f"{path}: {error}") from error
 
 
 def _check_image(data: bytes, checks: CheckOptions) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
+from multimodal.ingest.locations import LocationField
 from multimodal.options import Options
 from multimodal.sample import Split, Task
 
 Column = Literal["path", "text", "input", "style", "group", "split", "speaker"]
 """Standard names of a row's columns."""
+
+Kind = Literal[
+    "csv", "tsv", "jsonl", "text", "parquet", "webdataset", "huggingface", "coco", "karpathy", "flickr",
+    "librispeech", "common_voice", "ljspeech", "folder",
+]  # fmt: skip
+"""Kinds of sources."""
 
 
 class SourceOptions(Options):
@@ -19,9 +25,9 @@ class SourceOptions(Options):
 
     Args:
         name: names the source in the ledger and in reports.
-        path: a manifest file (.csv, .tsv, .jsonl, or .txt recognised by its first line, the header), or a folder of
-            media with sidecar `.txt` files.
+        path: a file or a folder of one of the kinds, local or a URL of any file system that fsspec knows.
         task: what its rows are for.
+        kind: what lies at the path; None recognises it (`multimodal.ingest.readers` lists the kinds).
         columns: standard name -> column of the manifest, where they differ; standard names are path, text, input,
             style, group, split, speaker.
         media_root: folder that `path` entries are relative to; the manifest's own folder by default.
@@ -33,14 +39,15 @@ class SourceOptions(Options):
     """
 
     name: str
-    path: Path
+    path: LocationField
     task: Task
+    kind: Kind | None = None
     columns: dict[Column, str] = Field(default_factory=dict)
-    media_root: Path | None = None
+    media_root: LocationField | None = None
     style: str = ""
     split: Split | None = None
     split_values: dict[str, Split] = Field(default_factory=dict)
-    split_files: dict[Split, Path] = Field(default_factory=dict)
+    split_files: dict[Split, LocationField] = Field(default_factory=dict)
     limit: int | None = Field(default=None, ge=1)
 
 

@@ -10,6 +10,8 @@ class Reason(StrEnum):
 
     INVALID_ROW = "invalid_row"
     INVALID_UTF8 = "invalid_utf8"
+    INVALID_ARCHIVE = "invalid_archive"
+    UNSAFE_NAME = "unsafe_name"
     UNKNOWN_SPLIT = "unknown_split"
     EMPTY_TEXT = "empty_text"
     TEXT_TOO_LONG = "text_too_long"

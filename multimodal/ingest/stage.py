@@ -12,12 +12,14 @@ from typing import Any
 
 from multimodal.dataset import Dataset, DatasetInfo, DatasetWriter, Fate, LedgerRow
 from multimodal.errors import MediaError
-from multimodal.fingerprint import code_version, digest, file_digest, fingerprint, read_index
+from multimodal.fingerprint import code_version, digest, fingerprint, read_index
 from multimodal.ingest.drafts import Draft, Drafter
+from multimodal.ingest.locations import Location, RemotePath, digest_of, relative_name
 from multimodal.ingest.media import read_media
 from multimodal.ingest.options import CheckOptions, IngestOptions
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.readers import open_reader
+from multimodal.ingest.refs import MediaRef, files_of
 from multimodal.ingest.splits import SplitAssigner
 from multimodal.sample import Content, Modality
 
@@ -75,7 +77,7 @@ class _Intake:
         self._checks, self._writer, self._pool = options.checks, writer, pool
         self._splits = SplitAssigner(options.splits)
         self._kept: dict[str, Draft] = {}
-        self._media: dict[tuple[Path, Modality], str | MediaError] = {}
+        self._media: dict[tuple[MediaRef, Modality], str | MediaError] = {}
         self._written: set[str] = set()
 
     def add(self, chunk: list[_Claim]) -> None:
@@ -93,7 +95,7 @@ class _Intake:
         for draft in self._kept.values():
             self._writer.add_sample(draft.sample(self._splits.split(draft.content_id)))
 
-    def _read(self, key: tuple[Path, Modality]) -> Content | MediaError:
+    def _read(self, key: tuple[MediaRef, Modality]) -> Content | MediaError:
         try:
             return read_media(*key, self._checks)
         except MediaError as error:
@@ -144,17 +146,20 @@ def _chunks(claims: Iterator[_Claim]) -> Iterator[list[_Claim]]:
 
 def _inputs(reader: Reader, pool: Executor) -> list[list[str]]:
     """Name and digest of every file that the rows of a source come from or refer to."""
-    media = (reader.media_path(row) for row in reader.rows())
+    refs = (reader.media_path(row) for row in reader.rows())
+    media = (file for ref in refs if ref is not None for file in files_of(ref))
     named = [*reader.text_files(), *reader.source.split_files.values(), *media]
-    files = list(dict.fromkeys(path for path in named if path is not None))
-    names = (_printable(os.path.relpath(path, reader.media_root)) for path in files)
+    files = list(dict.fromkeys(named))
+    names = (_printable(relative_name(path, reader.media_root)) for path in files)
     return [[name, found] for name, found in zip(names, pool.map(_digest_or_problem, files), strict=True)]
 
 
-def _digest_or_problem(path: Path) -> str:
+def _digest_or_problem(path: Location) -> str:
     try:
-        return file_digest(path) if path.is_file() else "missing"
+        return digest_of(path) if path.is_file() else "missing"
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(path, RemotePath):  # a lost connection is no property of the file
+            raise
         return f"unreadable: {type(error).__name__}"
 
 

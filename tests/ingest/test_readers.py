@@ -104,7 +104,8 @@ def test_a_source_that_is_not_there_is_refused(tmp_path, manifest):
         ("m.csv", "", "is empty"),
         ("m.csv", "path,text,text\n", "twice"),
         ("m.jsonl", "\n[1]\n", "no JSON object"),
-        ("m.parquet", "PAR1", "no manifest"),
+        ("m.parquet", "PAR1", "no Parquet that can be read"),
+        ("m.bin", "x", "of no known kind; the kinds are csv, tsv, .* folder"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused(tmp_path, name, content, message):
