@@ -25,6 +25,7 @@ class Item:
         input: the text conditioned on (denoise, restyle), for infill the text with its gap, "" for media.
         style: asked style (restyle).
         attributes: the source's further columns as JSON.
+        uri: where in the source the first of its samples comes from.
     """
 
     sample_id: str
@@ -37,6 +38,7 @@ class Item:
     speaker: str = ""
     source: str = ""
     attributes: str = "{}"
+    uri: str = ""
 
     @property
     def text(self) -> str:
@@ -86,4 +88,5 @@ def _item(samples: Sequence[Sample]) -> Item:
         speaker=first.speaker,
         source=first.source,
         attributes=next((sample.attributes for sample in samples if sample.attributes != "{}"), "{}"),
+        uri=first.uri,
     )

@@ -159,12 +159,19 @@ def join(root: Location, name: str) -> Location:
     return RemotePath(name) if URL_MARK in name else root / name
 
 
+def names_under(folder: Location) -> list[str]:
+    """Relative names of all files under a folder, at any depth, without hidden ones, sorted."""
+    if isinstance(folder, RemotePath):
+        found = [relative_name(file, folder) for file in folder.files()]
+    else:
+        walked = ((relative_name(Path(at), folder), files) for at, _, files in os.walk(folder))
+        found = [name if at == "." else f"{at}/{name}" for at, files in walked for name in files]
+    return sorted(name for name in found if not name.rpartition("/")[2].startswith("."))
+
+
 def files_under(folder: Location, suffix: str = "") -> list[Location]:
-    """All files under a folder, at any depth, without hidden ones, sorted by their relative names."""
-    found: list[Location] = []
-    found += folder.files() if isinstance(folder, RemotePath) else (p for p in folder.rglob("*") if not p.is_dir())
-    named = (path for path in found if not path.name.startswith(".") and path.name.endswith(suffix))
-    return sorted(named, key=lambda path: relative_name(path, folder))
+    """The files of `names_under`, those whose names end so."""
+    return [folder / name for name in names_under(folder) if name.endswith(suffix)]
 
 
 def relative_name(file: Location, root: Location) -> str:

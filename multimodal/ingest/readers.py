@@ -10,7 +10,7 @@ from multimodal.ingest.layouts.common_voice import CommonVoiceReader
 from multimodal.ingest.layouts.flickr import FlickrReader
 from multimodal.ingest.layouts.librispeech import LibriSpeechReader
 from multimodal.ingest.layouts.ljspeech import LJSpeechReader
-from multimodal.ingest.locations import files_under, relative_name
+from multimodal.ingest.locations import names_under
 from multimodal.ingest.manifests import CsvReader, JsonlReader, TsvReader
 from multimodal.ingest.options import Kind, SourceOptions
 from multimodal.ingest.parquet import HuggingFaceReader, ParquetReader
@@ -61,7 +61,7 @@ def kind_of(source: SourceOptions) -> Kind:
     if source.kind is not None:
         return source.kind
     is_folder = source.path.is_dir()
-    names = [relative_name(file, source.path) for file in files_under(source.path)] if is_folder else []
+    names = names_under(source.path) if is_folder else []
     if is_folder and not names:
         return "folder"  # whose reader says that it is empty
     kind = next((kind for kind, reader in READERS.items() if reader.recognises(source.path, names)), None)
