@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -16,7 +18,7 @@ from typing import IO, Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from multimodal.errors import SourceError
+from multimodal.errors import SourceError, UnreachableError
 
 URL_MARK = "://"
 
@@ -72,8 +74,9 @@ class RemotePath:
     def exists(self) -> bool:
         """Whether anything is there.
 
-        Raises:
-            SourceError: the file system is unknown, or cannot be reached.
+        Raises, as all that follows:
+            SourceError: the file system is unknown.
+            UnreachableError: it does not answer.
         """
         return bool(self._ask("exists"))
 
@@ -87,8 +90,7 @@ class RemotePath:
 
     def open(self, mode: str = "r", encoding: str = "utf-8", errors: str = "strict", newline: str | None = None) -> Any:
         """As `pathlib.Path.open`, for reading."""
-        system, path = self._system()
-        file = system.open(path, "rb")
+        file = io.BufferedReader(_Stream(self._ask("open", "rb"), self.url))
         return file if "b" in mode else io.TextIOWrapper(file, encoding, errors, newline)
 
     def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
@@ -98,24 +100,20 @@ class RemotePath:
 
     def files(self) -> list[RemotePath]:
         """All files under this folder, at any depth."""
-        system, path = self._system()
-        root = PurePosixPath(path)
-        return [self / PurePosixPath(found).relative_to(root) for found in system.find(path)]
+        root = PurePosixPath(self._system()[1])
+        return [self / PurePosixPath(found).relative_to(root) for found in self._ask("find")]
 
     def iterdir(self) -> list[RemotePath]:
         """What lies directly in this folder."""
-        system, path = self._system()
-        return [self / PurePosixPath(found).name for found in system.ls(path, detail=False)]
+        return [self / PurePosixPath(found).name for found in self._ask("ls", detail=False)]
 
     def size(self) -> int:
         """Bytes of the file."""
-        system, path = self._system()
-        return int(system.size(path) or 0)
+        return int(self._ask("size") or 0)
 
     def read_range(self, start: int, size: int) -> bytes:
         """Some bytes of the file, in one request."""
-        system, path = self._system()
-        return bytes(system.cat_file(path, start=start, end=start + size))
+        return bytes(self._ask("cat_file", start=start, end=start + size))
 
     def _system(self) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
@@ -127,14 +125,51 @@ class RemotePath:
             raise SourceError(f"no file system for {self.url}: {error}; {cure}") from error
         return system, path
 
-    def _ask(self, question: str) -> Any:
+    def _ask(self, method: str, *args: Any, **options: Any) -> Any:
         system, path = self._system()
-        try:
-            return getattr(system, question)(path)
-        except Exception as error:  # every file system has errors of its own
-            raise SourceError(
-                f"{self.url} cannot be reached: {error}; check the address and the credentials"
-            ) from error
+        with _answered(self.url):
+            return getattr(system, method)(path, *args, **options)
+
+
+class _Stream(io.RawIOBase):
+    """An open remote file whose every failure says that the file system does not answer, not that the file is bad."""
+
+    def __init__(self, file: Any, url: str) -> None:
+        self._file, self._url = file, url
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with _answered(self._url):
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with _answered(self._url):
+            return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@contextmanager
+def _answered(url: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # every file system has errors of its own
+        cure = "check the address, the credentials and the network"
+        raise UnreachableError(f"{url} cannot be reached: {type(error).__name__}: {error}; {cure}") from error
 
 
 Location = Path | RemotePath

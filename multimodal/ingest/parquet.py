@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from multimodal.errors import SourceError
+from multimodal.errors import SourceError, UnreachableError
 from multimodal.ingest.locations import Location, files_under, join, relative_name
 from multimodal.ingest.manifests import ManifestReader, Unreadable, record_row
 from multimodal.ingest.options import Column
@@ -55,6 +55,8 @@ class ParquetReader(ManifestReader):
             try:
                 with file.open("rb") as opened:
                     return pq.read_schema(opened)
+            except UnreachableError:
+                raise
             except ARROW_ERRORS as error:
                 problem = f"{file.name}: {error}"
         raise SourceError(f"source '{self.source.name}': no Parquet that can be read at {self.source.path}; {problem}")
@@ -74,6 +76,8 @@ class ParquetReader(ManifestReader):
             name = relative_name(file, self.source.path) if self.source.path.is_dir() else file.name
             try:
                 records = FileRecords(file, named, columns)
+            except UnreachableError:
+                raise
             except (*ARROW_ERRORS, KeyError) as error:
                 yield Row(name, {}, {}, Reason.INVALID_ARCHIVE, str(error))
                 continue

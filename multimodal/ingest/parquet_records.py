@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
+from multimodal.errors import UnreachableError
 from multimodal.ingest.locations import Location
 from multimodal.ingest.manifests import Unreadable
 from multimodal.ingest.reasons import Reason
@@ -76,6 +77,8 @@ class FileRecords:
                 left -= batch.num_rows
                 for record in _records_of(batch):
                     yield record if isinstance(record, Unreadable) else self._flat(record)
+        except UnreachableError:
+            raise
         except ARROW_ERRORS as error:
             yield from (Unreadable(f"row group {group}: {error}", Reason.INVALID_ARCHIVE) for _ in range(left))
 

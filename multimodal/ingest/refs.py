@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from multimodal.errors import MediaError
-from multimodal.ingest.locations import Location, RemotePath, read_range, size_of
+from multimodal.errors import MediaError, UnreachableError
+from multimodal.ingest.locations import Location, read_range, size_of
 from multimodal.ingest.reasons import Reason
 
 ARROW_ERRORS = (pa.ArrowException, OSError, EOFError)
@@ -89,6 +89,8 @@ class ParquetCell:
         """The cell's bytes; see `read_ref`."""
         try:
             value = self.row_groups.column(self.file, self.row_group, self.column)[self.row].as_py()
+        except UnreachableError:
+            raise
         except ARROW_ERRORS as error:
             raise MediaError(Reason.INVALID_ARCHIVE, f"{self.file.name}, {self.column}: {error}") from error
         data = value["bytes"] if isinstance(value, dict) else value
@@ -139,11 +141,9 @@ def _read_file(path: Location, max_bytes: int) -> bytes:
         size = size_of(path)
         _check_size(size, max_bytes)
         return path.read_bytes() if isinstance(path, Path) else path.read_range(0, size)
-    except (FileNotFoundError, PermissionError, ValueError) as error:  # ValueError: a NUL in the name
-        raise MediaError(Reason.MISSING_FILE, f"{path}: {error}") from error
-    except OSError as error:
-        if isinstance(path, RemotePath):  # a lost connection says nothing about the row: the stage is tried again
-            raise
+    except UnreachableError:  # says nothing about the row: the stage is tried again
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise MediaError(Reason.MISSING_FILE, f"{path}: {error}") from error
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from multimodal.dataset import Dataset, DatasetInfo, DatasetWriter, Fate, LedgerRow
-from multimodal.errors import MediaError
+from multimodal.errors import MediaError, UnreachableError
 from multimodal.fingerprint import code_version, digest, fingerprint, read_index
 from multimodal.ingest.drafts import Draft, Drafter
-from multimodal.ingest.locations import Location, RemotePath, digest_of, relative_name
+from multimodal.ingest.locations import Location, digest_of, relative_name
 from multimodal.ingest.media import read_media
 from multimodal.ingest.options import CheckOptions, IngestOptions
 from multimodal.ingest.reader import Reader, Row
@@ -157,9 +157,9 @@ def _inputs(reader: Reader, pool: Executor) -> list[list[str]]:
 def _digest_or_problem(path: Location) -> str:
     try:
         return digest_of(path) if path.is_file() else "missing"
+    except UnreachableError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        if isinstance(path, RemotePath):  # a lost connection is no property of the file
-            raise
         return f"unreadable: {type(error).__name__}"
 
 

@@ -7,9 +7,10 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from multimodal.dataset import Dataset
-from multimodal.errors import SourceError
+from multimodal.errors import SourceError, UnreachableError
 from multimodal.ingest import ingest, plan_ingest
 from multimodal.ingest.locations import RemotePath, files_under, join, location, relative_name
 from multimodal.ingest.options import IngestOptions, SourceOptions
@@ -92,6 +93,52 @@ def test_remote_and_local_sources_give_the_same_dataset(remote, tmp_path, tar, p
         assert len(list(Dataset(info.path).contents())) == 5
     assert found[0] == found[1]
     assert (found[0][0].kept, found[0][0].quarantined) == (6, 2)
+
+
+class FlakySystem(MemoryFileSystem):
+    """Answers so many reads of bytes, then loses its connection."""
+
+    protocol, left = "flaky", 0
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.replace("flaky://", "memory://"))
+
+    def cat_file(self, path, start=None, end=None, **kwargs):
+        return self._answer(super().cat_file, path, start=start, end=end)
+
+    def _open(self, path, mode="rb", **kwargs):
+        return self._answer(super()._open, path, mode) if mode == "rb" else super()._open(path, mode, **kwargs)
+
+    def _answer(self, read, *args, **options):
+        type(self).left -= 1
+        if type(self).left < 0:
+            raise ConnectionResetError("lost")
+        return read(*args, **options)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "tar", "csv"])
+def test_a_lost_connection_is_no_rows_fate(remote, tmp_path, tar, picture, kind):
+    """Wherever it is lost, the ingest stops and may be tried again: no row is quarantined for it."""
+    fsspec.register_implementation("flaky", FlakySystem, clobber=True)
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"image": [picture(1)], "text": ["one"]}), sink)
+    put(f"{remote}/m.parquet", sink.getvalue().to_pybytes())
+    put(f"{remote}/m.tar", tar([("1.jpg", picture(1)), ("1.txt", b"one")]))
+    put(f"{remote}/m.csv", b"image,text\n1.jpg,one\n")
+    put(f"{remote}/1.jpg", picture(1))
+    source = {"name": "s", "path": f"{remote}/m.{kind}".replace("memory", "flaky"), "task": "caption"}
+    options = IngestOptions(sources=[source | ({} if kind == "tar" else {"columns": {"path": "image"}})])
+    lost = 0
+    for FlakySystem.left in range(100):
+        try:
+            info = ingest(options, seed=0, workspace=tmp_path / "w")
+            break
+        except UnreachableError as error:
+            assert isinstance(error, OSError) and "flaky://" in str(error)
+            lost += 1
+    assert (info.counts.kept, info.counts.quarantined) == (1, 0)
+    assert lost > 5
 
 
 def test_what_is_not_there_is_refused(remote):
