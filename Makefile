@@ -23,8 +23,9 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP)  ## the whole pipeline on data/sample
 	$(VENV)/bin/multimodal run conf/sample.yaml
 
+# Two workers of one thread each: the tests' models are too small for two threads to help one.
 test: run check  ## the whole pipeline on data/sample, then lint, types and the test suite
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)  ## lint, formatting and types
 	$(VENV)/bin/ruff check .
