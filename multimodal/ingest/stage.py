@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from multimodal.dataset import Dataset, DatasetInfo, DatasetWriter, Fate, Ledger
 from multimodal.errors import MediaError
 from multimodal.fingerprint import code_version, digest, file_digest, fingerprint, read_index
 from multimodal.ingest.drafts import Draft, Drafter
-from multimodal.ingest.media import read_media
+from multimodal.ingest.media import read_file
 from multimodal.ingest.options import CheckOptions, IngestOptions
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.readers import open_reader
+from multimodal.ingest.sandbox import Media, Sandbox
 from multimodal.ingest.splits import SplitAssigner
 from multimodal.sample import Content, Modality
 
@@ -29,11 +31,12 @@ ROWS_PER_CHUNK = 256
 def plan_ingest(options: IngestOptions, seed: int) -> dict[str, Any]:
     """See `multimodal.ingest.plan_ingest`."""
     readers = [open_reader(source) for source in options.sources]
-    with _decoders() as pool:
+    with _hashers() as pool:
         inputs = [[reader.source.name, _inputs(reader, pool)] for reader in readers]
     return {
         "inputs": digest(inputs),
-        "options": options.model_dump(mode="json"),
+        # How many processes decode changes nothing in the result.
+        "options": options.model_dump(mode="json", exclude={"sandbox": {"workers"}}),
         "seed": seed,
         "code": code_version(*CODE),
     }
@@ -47,8 +50,9 @@ def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Prog
     if read_index(folder) is None or read_index(ledger) is None:
         readers = [open_reader(source) for source in options.sources]
         total = sum(1 for reader in readers for _ in reader.rows())
-        with DatasetWriter.open(folder, ledger, parts) as writer, _decoders() as pool:
-            intake = _Intake(options, writer, pool)
+        sandbox = Sandbox(options.checks, options.sandbox)
+        with DatasetWriter.open(folder, ledger, parts) as writer, sandbox:
+            intake = _Intake(options, writer, sandbox)
             done = 0
             for chunk in _chunks(_claims(readers, options.checks)):
                 intake.add(chunk)
@@ -71,8 +75,8 @@ class _Claim:
 class _Intake:
     """Gives each row its fate; samples are written when all rows, and so all splits, are known."""
 
-    def __init__(self, options: IngestOptions, writer: DatasetWriter, pool: Executor) -> None:
-        self._checks, self._writer, self._pool = options.checks, writer, pool
+    def __init__(self, options: IngestOptions, writer: DatasetWriter, sandbox: Sandbox) -> None:
+        self._checks, self._writer, self._sandbox = options.checks, writer, sandbox
         self._splits = SplitAssigner(options.splits)
         self._kept: dict[str, Draft] = {}
         self._media: dict[tuple[Path, Modality], str | MediaError] = {}
@@ -83,8 +87,8 @@ class _Intake:
         drafts = [claim.draft for claim in chunk if isinstance(claim.draft, Draft)]
         needed = dict.fromkeys((draft.media, draft.task.modality) for draft in drafts if draft.media is not None)
         new = [key for key in needed if key not in self._media]
-        for key, result in zip(new, self._pool.map(self._read, new), strict=True):
-            self._media[key] = result if isinstance(result, MediaError) else self._store(result)
+        for key, result in zip(new, self._sandbox.inspect(self._unread(*key) for key in new), strict=True):
+            self._media[key] = result if isinstance(result, MediaError) else self._store(result[0])
         for claim in chunk:
             self._writer.add_ledger(self._settle(claim))
 
@@ -93,11 +97,8 @@ class _Intake:
         for draft in self._kept.values():
             self._writer.add_sample(draft.sample(self._splits.split(draft.content_id)))
 
-    def _read(self, key: tuple[Path, Modality]) -> Content | MediaError:
-        try:
-            return read_media(*key, self._checks)
-        except MediaError as error:
-            return error
+    def _unread(self, path: Path, modality: Modality) -> Media:
+        return partial(read_file, path, self._checks), modality
 
     def _store(self, content: Content) -> str:
         if content.content_id not in self._written:
@@ -158,9 +159,9 @@ def _digest_or_problem(path: Path) -> str:
         return f"unreadable: {type(error).__name__}"
 
 
-def _decoders() -> ThreadPoolExecutor:
-    """Threads are enough: Pillow, libsndfile and hashing let go of the interpreter while they work."""
-    return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="decode")
+def _hashers() -> ThreadPoolExecutor:
+    """Threads are enough: hashing lets go of the interpreter while it works."""
+    return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="hash")
 
 
 def _printable(text: str) -> str:
