@@ -56,7 +56,8 @@ class Sandbox:
         self._checks, self._options, self._module = checks, options, worker
         self._size = options.workers or min(8, _available_cores())
         self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="sandbox")
-        self._idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
+        # Last in, first out: a worker that runs is used before another is started.
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         for _ in range(self._size):
             self._idle.put(None)
 

@@ -5,6 +5,7 @@ import sys
 import time
 from functools import partial
 
+import psutil
 import pytest
 
 from multimodal.errors import MediaError, MultimodalError
@@ -43,8 +44,8 @@ def test_each_misfortune_costs_one_file():
 
 
 def test_results_are_in_order_whoever_is_faster():
-    """Two workers and many batches, some with a death: as many results as files, each its own."""
-    files = [b"leave" if number % 50 == 7 else b"%d" % number for number in range(150)]
+    """Two workers and many batches, one with a death: as many results as files, each its own."""
+    files = [b"leave" if number == 37 else b"%d" % number for number in range(80)]
     assert inspect(files, workers=2) == [ORDERS.get(data, content_digest(data)) for data in files]
 
 
@@ -78,7 +79,7 @@ def test_the_sandbox_finds_what_the_decoder_finds(picture, sound):
 
 def test_a_worker_that_cannot_start_is_no_fault_of_the_files():
     """A broken installation stops the run with a clear error; no row is blamed."""
-    with pytest.raises(MultimodalError, match="do not start: .*no_such_module"):
+    with pytest.raises(MultimodalError, match=r"do not start: .*no_such_module"):
         inspect([b"x"], worker="multimodal.no_such_module")
 
 
@@ -95,28 +96,23 @@ from multimodal.ingest.options import CheckOptions, SandboxOptions
 from multimodal.ingest.sandbox import Sandbox
 from multimodal.sample import Modality
 sandbox = Sandbox(CheckOptions(), SandboxOptions(workers=1, timeout_seconds=3), "tests.hostile.faulty_worker")
-read = iter(sandbox.inspect((partial(bytes, data), Modality.IMAGE) for data in [b"x"] * 16 + [b"hang"] * 16))
+read = sandbox.inspect((partial(bytes, data), Modality.IMAGE) for data in [b"x"] * 16 + [b"hang"] * 16)
 next(read)
-print(sandbox._idle.get()._process.pid if not sandbox._idle.empty() else "busy", flush=True)
 os.kill(os.getpid(), 9)
 """
 
 
 def test_no_worker_outlives_its_program():
     """A program killed while a file hangs leaves no process behind: the worker's own timer ends it."""
-    import psutil
-
     before = {process.pid for process in psutil.process_iter()}
     subprocess.run([sys.executable, "-c", ORPHANED], stdout=subprocess.DEVNULL, check=False)
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and (left := _workers(set(before))):
+    while time.monotonic() < deadline and (left := _workers(before)):
         time.sleep(0.2)
     assert left == []
 
 
 def _workers(before):
-    import psutil
-
     found = []
     for process in psutil.process_iter(["pid", "cmdline"]):
         if process.pid not in before and "tests.hostile.faulty_worker" in (process.info["cmdline"] or []):
