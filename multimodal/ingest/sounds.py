@@ -22,7 +22,7 @@ BLOCK_SAMPLES = 1 << 16
 """Samples of all channels that are decoded at once: memory does not grow with what a header promises."""
 
 UNKNOWN_FRAMES = 1 << 60
-"""libsndfile states about 2^63 frames for a stream whose header leaves its length open."""
+"""libsndfile states about 2^63 frames for a FLAC whose header leaves its length open, and then cannot read it."""
 
 Wave = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -72,10 +72,12 @@ def decode_sound(data: bytes, limits: CheckOptions | None = None) -> Sound:
             sound = Sound(_mix(file, limits), file.samplerate, file.channels)
             stated = file.frames
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
-        raise MediaError(Reason.UNREADABLE_AUDIO, f"{name} of {len(data)} bytes: {error}") from error
+        # The whole message names the buffer that was read from by its address, which is another one in every run.
+        problem = getattr(error, "error_string", error)
+        raise MediaError(Reason.UNREADABLE_AUDIO, f"{name} of {len(data)} bytes: {problem}") from error
     if not len(sound.wave):
         raise MediaError(Reason.TOO_SHORT, "the sound holds no samples")
-    if limits is not None and len(sound.wave) < stated < UNKNOWN_FRAMES:
+    if limits is not None and len(sound.wave) < stated:
         detail = f"{name}: the header states {stated} frames, {len(sound.wave)} can be decoded"
         raise MediaError(Reason.TRUNCATED_AUDIO, detail)
     return sound
@@ -89,7 +91,9 @@ def _check_header(file: soundfile.SoundFile, limits: CheckOptions) -> None:
         raise MediaError(Reason.UNUSUAL_SAMPLING_RATE, f"{rate} Hz, between {lowest} and {highest} Hz")
     if file.frames < limits.min_clip_seconds * rate:
         raise MediaError(Reason.TOO_SHORT, f"{file.frames / rate:.3f} s, at least {limits.min_clip_seconds} s")
-    if limits.max_clip_seconds * rate < file.frames < UNKNOWN_FRAMES:
+    if file.frames >= UNKNOWN_FRAMES:
+        raise MediaError(Reason.UNREADABLE_AUDIO, "the header leaves the length open; encode the file again")
+    if file.frames > limits.max_clip_seconds * rate:
         raise MediaError(Reason.TOO_LONG, f"{file.frames / rate:.3f} s, at most {limits.max_clip_seconds} s")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -32,7 +33,7 @@ def plan_ingest(options: IngestOptions, seed: int) -> dict[str, Any]:
     """See `multimodal.ingest.plan_ingest`."""
     readers = [open_reader(source) for source in options.sources]
     with _hashers() as pool:
-        inputs = [[reader.source.name, _inputs(reader, pool)] for reader in readers]
+        inputs = [[reader.source.name, _inputs(reader, pool, options.checks)] for reader in readers]
     return {
         "inputs": digest(inputs),
         # How many processes decode changes nothing in the result.
@@ -143,18 +144,22 @@ def _chunks(claims: Iterator[_Claim]) -> Iterator[list[_Claim]]:
         yield chunk
 
 
-def _inputs(reader: Reader, pool: Executor) -> list[list[str]]:
+def _inputs(reader: Reader, pool: Executor, checks: CheckOptions) -> list[list[str]]:
     """Name and digest of every file that the rows of a source come from or refer to."""
     media = (reader.media_path(row) for row in reader.rows())
-    named = [*reader.text_files(), *reader.source.split_files.values(), *media]
-    files = list(dict.fromkeys(path for path in named if path is not None))
-    names = (_printable(os.path.relpath(path, reader.media_root)) for path in files)
-    return [[name, found] for name, found in zip(names, pool.map(_digest_or_problem, files), strict=True)]
+    largest: dict[Path, float] = {path: checks.max_file_bytes for path in media if path is not None}
+    largest |= dict.fromkeys([*reader.text_files(), *reader.source.split_files.values()], math.inf)
+    names = (_printable(os.path.relpath(path, reader.media_root)) for path in largest)
+    found = pool.map(_digest_or_problem, largest, largest.values())
+    return [[name, one] for name, one in zip(names, found, strict=True)]
 
 
-def _digest_or_problem(path: Path) -> str:
+def _digest_or_problem(path: Path, max_bytes: float) -> str:
     try:
-        return file_digest(path) if path.is_file() else "missing"
+        if not path.is_file():
+            return "missing"
+        size = path.stat().st_size
+        return file_digest(path) if size <= max_bytes else f"{size} bytes"
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         return f"unreadable: {type(error).__name__}"
 
