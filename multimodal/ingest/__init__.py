@@ -5,6 +5,8 @@
     locations local paths and URLs;  refs  where the bytes of media lie: a file, an archive's member, a table's cell
     drafts    a raw row -> a checked draft    (texts, official splits)
     media     a media file -> its bytes, decoded once to the end, or a typed reason
+              (formats: magic bytes; pictures, sounds: the decoders, which the encoders use too)
+    sandbox   the same in worker processes with caps on memory and time
     splits    a content -> train, val or test
     stage     all of it in order, into the dataset and the ledger
 
@@ -23,7 +25,10 @@ from multimodal.ingest.reasons import Reason
 if TYPE_CHECKING:
     from multimodal.dataset import DatasetInfo
 
-__all__ = ["Reason", "ingest", "plan_ingest", "source_kinds"]
+__all__ = ["DECODERS", "Reason", "ingest", "plan_ingest", "source_kinds"]
+
+DECODERS = ("ingest/formats.py", "ingest/pictures.py", "ingest/sounds.py")
+"""The code that turns a media file's bytes into pixels and samples, for every stage that does so."""
 
 
 def source_kinds(options: IngestOptions) -> dict[str, str]:

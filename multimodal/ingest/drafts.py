@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -81,6 +82,8 @@ class Drafter:
         """
         if row.problem is not None:
             raise MediaError(row.problem, row.detail)
+        if _depth(row.attributes) > self._checks.max_json_depth:
+            raise MediaError(Reason.JSON_TOO_DEEP, f"values nested deeper than {self._checks.max_json_depth}")
         source, task = self._source, self._source.task
         text = self._text(row, "text", Reason.EMPTY_TEXT)
         needs_input = task in (Task.DENOISE, Task.RESTYLE)
@@ -130,6 +133,15 @@ def _with_text_content(draft: Draft) -> Draft:
     own = content_digest(draft.input.encode()) if draft.input else target
     group = min(own, target) if draft.task is Task.RESTYLE else target
     return replace(draft, content_id=own, group=draft.group or group)
+
+
+def _depth(value: object) -> int:
+    """How many lists and objects lie within each other; a loop, since recursion is what deep values exhaust."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, Mapping | list)]:
+        depth += 1
+        level = [part for each in level for part in (each.values() if isinstance(each, Mapping) else each)]
+    return depth - 1
 
 
 def _names(source: SourceOptions, path: Location) -> list[str]:

@@ -52,15 +52,49 @@ class SourceOptions(Options):
 
 
 class CheckOptions(Options):
-    """Limits that a row must keep; a row beyond one is quarantined with the reason of that name."""
+    """Limits that a row must keep; a row beyond one is quarantined with the reason of that name.
+
+    Those on media are held against the file's header first: what is beyond them is never decoded.
+
+    Args:
+        max_file_bytes: of one media file.
+        min_image_pixels, max_image_pixels: width times height.
+        max_aspect_ratio: longer side over shorter side of a picture.
+        max_frames: of an animation or of a picture of several pages; the first one is used.
+        max_channels: of a sound; 5.1 has 6.
+        min_sampling_rate, max_sampling_rate: Hz.
+        max_text_chars: of a text after normalisation.
+        max_json_depth: of nested values in a row's further columns.
+        silence_dbfs: a sound whose peak stays below is silent.
+    """
 
     max_file_bytes: int = Field(default=32 * 2**20, ge=1)
     min_image_pixels: int = Field(default=16 * 16, ge=1)
     max_image_pixels: int = Field(default=40_000_000, ge=1)
+    max_aspect_ratio: float = Field(default=100.0, ge=1)
+    max_frames: int = Field(default=1000, ge=1)
+    max_channels: int = Field(default=8, ge=1)
+    min_sampling_rate: int = Field(default=4_000, ge=1)
+    max_sampling_rate: int = Field(default=192_000, ge=1)
     min_clip_seconds: float = Field(default=0.1, ge=0)
     max_clip_seconds: float = Field(default=30.0, gt=0)
     max_text_chars: int = Field(default=400, ge=1)
+    max_json_depth: int = Field(default=32, ge=1)
     silence_dbfs: float = -60.0
+
+
+class SandboxOptions(Options):
+    """The processes that media is decoded in, so that a hostile file costs one row and nothing else.
+
+    Args:
+        workers: processes; None is one per core that this program may use, at most 8.
+        timeout_seconds: one file may take; its process is killed then.
+        memory_mib: one process may use beyond what it needs to start.
+    """
+
+    workers: int | None = Field(default=None, ge=1, le=64)
+    timeout_seconds: float = Field(default=20.0, gt=0)
+    memory_mib: int = Field(default=1024, ge=64)
 
 
 class SplitOptions(Options):
@@ -85,6 +119,7 @@ class IngestOptions(Options):
 
     sources: tuple[SourceOptions, ...] = Field(min_length=1)
     checks: CheckOptions = CheckOptions()
+    sandbox: SandboxOptions = SandboxOptions()
     splits: SplitOptions = SplitOptions()
 
     @model_validator(mode="after")

@@ -96,6 +96,8 @@ def checked(row: Row) -> Row:
     except UnicodeEncodeError as error:
         shown = error.object[max(0, error.start - 20) : error.end + 20].encode("utf-8", "backslashreplace").decode()
         return Row(row.uri, {}, {}, Reason.INVALID_UTF8, f"bytes that are no UTF-8 at ...{shown}...")
+    except RecursionError:
+        return Row(row.uri, {}, {}, Reason.JSON_TOO_DEEP, "values nested too deep to be written down")
     return row
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath, PureWindowsPath
 from threading import Lock
 from typing import Any
 
@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multimodal.errors import MediaError, UnreachableError
-from multimodal.ingest.locations import Location, read_range, size_of
+from multimodal.ingest.locations import Location, RemotePath, read_range
+from multimodal.ingest.media import read_file
+from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.reasons import Reason
 
 ARROW_ERRORS = (pa.ArrowException, OSError, EOFError)
@@ -38,9 +40,9 @@ class ArchiveMember:
     size: int
     name: str
 
-    def read(self, max_bytes: int) -> bytes:
+    def read(self, checks: CheckOptions) -> bytes:
         """The member's bytes; see `read_ref`."""
-        _check_size(self.size, max_bytes)
+        _check_size(self.size, checks.max_file_bytes)
         data = read_range(self.file, self.offset, self.size)
         if len(data) < self.size:
             detail = f"{self.name}: {self.size} bytes stated, the archive ends after {len(data)}"
@@ -85,7 +87,7 @@ class ParquetCell:
     beside: Location | None
     row_groups: RowGroups = field(compare=False, repr=False)
 
-    def read(self, max_bytes: int) -> bytes:
+    def read(self, checks: CheckOptions) -> bytes:
         """The cell's bytes; see `read_ref`."""
         try:
             value = self.row_groups.column(self.file, self.row_group, self.column)[self.row].as_py()
@@ -95,24 +97,27 @@ class ParquetCell:
             raise MediaError(Reason.INVALID_ARCHIVE, f"{self.file.name}, {self.column}: {error}") from error
         data = value["bytes"] if isinstance(value, dict) else value
         if data is not None:
-            _check_size(len(data), max_bytes)
+            _check_size(len(data), checks.max_file_bytes)
             return bytes(data)
         if self.beside is None:
             raise MediaError(Reason.MISSING_FILE, f"{self.column} is null, and no path is beside it")
-        return _read_file(self.beside, max_bytes)
+        return read_ref(self.beside, checks)
 
 
 MediaRef = Location | ArchiveMember | ParquetCell
 """A file of its own, or a place in one."""
 
 
-def read_ref(ref: MediaRef, max_bytes: int) -> bytes:
+def read_ref(ref: MediaRef, checks: CheckOptions) -> bytes:
     """The bytes of one picture or sound.
 
     Raises:
-        MediaError: they are not there, are more than `max_bytes`, or the file around them is damaged.
+        MediaError: they are not there, are more than `max_file_bytes`, or the file around them is damaged.
+        UnreachableError: a remote file system does not answer, which says nothing about the row.
     """
-    return ref.read(max_bytes) if isinstance(ref, ArchiveMember | ParquetCell) else _read_file(ref, max_bytes)
+    if isinstance(ref, ArchiveMember | ParquetCell):
+        return ref.read(checks)
+    return _read_remote(ref, checks.max_file_bytes) if isinstance(ref, RemotePath) else read_file(ref, checks)
 
 
 def files_of(ref: MediaRef) -> list[Location]:
@@ -134,16 +139,14 @@ def _read_column(file: Location, row_group: int, name: str) -> Any:
         return parquet.read_row_group(row_group, columns=[name]).column(0)
 
 
-def _read_file(path: Location, max_bytes: int) -> bytes:
+def _read_remote(path: RemotePath, max_bytes: int) -> bytes:
     try:
         if not path.is_file():
             raise MediaError(Reason.MISSING_FILE, f"no file at {path}")
-        size = size_of(path)
+        size = path.size()
         _check_size(size, max_bytes)
-        return path.read_bytes() if isinstance(path, Path) else path.read_range(0, size)
-    except UnreachableError:  # says nothing about the row: the stage is tried again
-        raise
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        return path.read_range(0, size)
+    except FileNotFoundError as error:
         raise MediaError(Reason.MISSING_FILE, f"{path}: {error}") from error
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,12 @@ from multimodal.dataset import Dataset, DatasetInfo, DatasetWriter, Fate, Ledger
 from multimodal.errors import MediaError, UnreachableError
 from multimodal.fingerprint import code_version, digest, fingerprint, read_index
 from multimodal.ingest.drafts import Draft, Drafter
-from multimodal.ingest.locations import Location, digest_of, relative_name
-from multimodal.ingest.media import read_media
+from multimodal.ingest.locations import Location, digest_of, relative_name, size_of
 from multimodal.ingest.options import CheckOptions, IngestOptions
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.readers import open_reader
-from multimodal.ingest.refs import MediaRef, files_of
+from multimodal.ingest.refs import MediaRef, files_of, read_ref
+from multimodal.ingest.sandbox import Media, Sandbox
 from multimodal.ingest.splits import SplitAssigner
 from multimodal.sample import Content, Modality
 
@@ -31,11 +33,12 @@ ROWS_PER_CHUNK = 256
 def plan_ingest(options: IngestOptions, seed: int) -> dict[str, Any]:
     """See `multimodal.ingest.plan_ingest`."""
     readers = [open_reader(source) for source in options.sources]
-    with _decoders() as pool:
-        inputs = [[reader.source.name, _inputs(reader, pool)] for reader in readers]
+    with _hashers() as pool:
+        inputs = [[reader.source.name, _inputs(reader, pool, options.checks)] for reader in readers]
     return {
         "inputs": digest(inputs),
-        "options": options.model_dump(mode="json"),
+        # How many processes decode changes nothing in the result.
+        "options": options.model_dump(mode="json", exclude={"sandbox": {"workers"}}),
         "seed": seed,
         "code": code_version(*CODE),
     }
@@ -49,8 +52,9 @@ def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Prog
     if read_index(folder) is None or read_index(ledger) is None:
         readers = [open_reader(source) for source in options.sources]
         total = sum(1 for reader in readers for _ in reader.rows())
-        with DatasetWriter.open(folder, ledger, parts) as writer, _decoders() as pool:
-            intake = _Intake(options, writer, pool)
+        sandbox = Sandbox(options.checks, options.sandbox)
+        with DatasetWriter.open(folder, ledger, parts) as writer, sandbox:
+            intake = _Intake(options, writer, sandbox)
             done = 0
             for chunk in _chunks(_claims(readers, options.checks)):
                 intake.add(chunk)
@@ -73,8 +77,8 @@ class _Claim:
 class _Intake:
     """Gives each row its fate; samples are written when all rows, and so all splits, are known."""
 
-    def __init__(self, options: IngestOptions, writer: DatasetWriter, pool: Executor) -> None:
-        self._checks, self._writer, self._pool = options.checks, writer, pool
+    def __init__(self, options: IngestOptions, writer: DatasetWriter, sandbox: Sandbox) -> None:
+        self._checks, self._writer, self._sandbox = options.checks, writer, sandbox
         self._splits = SplitAssigner(options.splits)
         self._kept: dict[str, Draft] = {}
         self._media: dict[tuple[MediaRef, Modality], str | MediaError] = {}
@@ -85,8 +89,8 @@ class _Intake:
         drafts = [claim.draft for claim in chunk if isinstance(claim.draft, Draft)]
         needed = dict.fromkeys((draft.media, draft.task.modality) for draft in drafts if draft.media is not None)
         new = [key for key in needed if key not in self._media]
-        for key, result in zip(new, self._pool.map(self._read, new), strict=True):
-            self._media[key] = result if isinstance(result, MediaError) else self._store(result)
+        for key, result in zip(new, self._sandbox.inspect(self._unread(*key) for key in new), strict=True):
+            self._media[key] = result if isinstance(result, MediaError) else self._store(result[0])
         for claim in chunk:
             self._writer.add_ledger(self._settle(claim))
 
@@ -95,11 +99,8 @@ class _Intake:
         for draft in self._kept.values():
             self._writer.add_sample(draft.sample(self._splits.split(draft.content_id)))
 
-    def _read(self, key: tuple[MediaRef, Modality]) -> Content | MediaError:
-        try:
-            return read_media(*key, self._checks)
-        except MediaError as error:
-            return error
+    def _unread(self, ref: MediaRef, modality: Modality) -> Media:
+        return partial(read_ref, ref, self._checks), modality
 
     def _store(self, content: Content) -> str:
         if content.content_id not in self._written:
@@ -144,28 +145,32 @@ def _chunks(claims: Iterator[_Claim]) -> Iterator[list[_Claim]]:
         yield chunk
 
 
-def _inputs(reader: Reader, pool: Executor) -> list[list[str]]:
+def _inputs(reader: Reader, pool: Executor, checks: CheckOptions) -> list[list[str]]:
     """Name and digest of every file that the rows of a source come from or refer to."""
     refs = (reader.media_path(row) for row in reader.rows())
     media = (file for ref in refs if ref is not None for file in files_of(ref))
-    named = [*reader.text_files(), *reader.source.split_files.values(), *media]
-    files = list(dict.fromkeys(named))
-    names = (_printable(relative_name(path, reader.media_root)) for path in files)
-    return [[name, found] for name, found in zip(names, pool.map(_digest_or_problem, files), strict=True)]
+    largest: dict[Location, float] = dict.fromkeys(media, checks.max_file_bytes)
+    largest |= dict.fromkeys([*reader.text_files(), *reader.source.split_files.values()], math.inf)
+    names = (_printable(relative_name(path, reader.media_root)) for path in largest)
+    found = pool.map(_digest_or_problem, largest, largest.values())
+    return [[name, one] for name, one in zip(names, found, strict=True)]
 
 
-def _digest_or_problem(path: Location) -> str:
+def _digest_or_problem(path: Location, max_bytes: float) -> str:
     try:
-        return digest_of(path) if path.is_file() else "missing"
+        if not path.is_file():
+            return "missing"
+        size = size_of(path)
+        return digest_of(path) if size <= max_bytes else f"{size} bytes"
     except UnreachableError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         return f"unreadable: {type(error).__name__}"
 
 
-def _decoders() -> ThreadPoolExecutor:
-    """Threads are enough: Pillow, libsndfile and hashing let go of the interpreter while they work."""
-    return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="decode")
+def _hashers() -> ThreadPoolExecutor:
+    """Threads are enough: hashing lets go of the interpreter while it works."""
+    return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="hash")
 
 
 def _printable(text: str) -> str:

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from multimodal.errors import ConfigError, MediaError, SourceError
-from multimodal.ingest.options import SourceOptions
+from multimodal.ingest.options import CheckOptions, SourceOptions
 from multimodal.ingest.parquet import HuggingFaceReader, ParquetReader
 from multimodal.ingest.readers import open_reader
 from multimodal.ingest.reasons import Reason
@@ -55,10 +55,10 @@ def test_bytes_in_a_column_are_read_cell_by_cell(table, picture):
     for column, options in ((media, {}), (pa.array(data, pa.large_binary()), {})):
         path = table({"image": column, "text": list("abcde")})
         rows = rows_of(path, columns={"path": "image"}, **options)
-        assert [read_ref(row.media, 10**6) for row in rows] == data
+        assert [read_ref(row.media, CheckOptions()) for row in rows] == data
         assert "image" not in rows[0].attributes
     with pytest.raises(MediaError, match="too_large"):
-        read_ref(rows[0].media, 10)
+        read_ref(rows[0].media, CheckOptions(max_file_bytes=10))
 
 
 def test_only_the_row_groups_in_use_are_held(table, picture, monkeypatch):
@@ -70,7 +70,7 @@ def test_only_the_row_groups_in_use_are_held(table, picture, monkeypatch):
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda *a, **k: (read.append(a[1]), real(*a, **k))[1])
     groups = {id(row.media.row_groups) for row in rows}
     for row in rows:
-        read_ref(row.media, 10**6)
+        read_ref(row.media, CheckOptions())
     assert read == [0, 1, 2] and len(groups) == 1
     assert isinstance(rows[0].media.row_groups, RowGroups) and len(rows[0].media.row_groups._columns) == 2
 
@@ -84,10 +84,10 @@ def test_null_bytes_mean_the_file_at_the_path(table, picture, tmp_path):
     ]
     path = table({"image": pa.array(values, MEDIA), "text": list("abcde")}, "x/m.parquet")
     first, *others = rows_of(path, columns={"path": "image"}, media_root=tmp_path)
-    assert read_ref(first.media, 10**6) == picture()
+    assert read_ref(first.media, CheckOptions()) == picture()
     for row in others:
         with pytest.raises(MediaError) as caught:
-            read_ref(row.media, 10**6)
+            read_ref(row.media, CheckOptions())
         assert caught.value.reason == Reason.MISSING_FILE
 
 
@@ -102,7 +102,7 @@ def test_a_hugging_face_folder_needs_no_words(table, sound, tmp_path):
     assert [row.values["split"] for row in rows] == ["test", "train", "validation"]
     assert rows[0].uri == "data/test-00000-of-00001.parquet#0.0"
     assert rows[0].values["text"] == "test-00000-of-00001" and rows[0].attributes == {"id": 7}
-    assert read_ref(rows[0].media, 10**6) == sound()
+    assert read_ref(rows[0].media, CheckOptions()) == sound()
 
 
 def test_a_list_of_captions_is_a_row_each(table, picture):

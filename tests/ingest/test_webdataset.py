@@ -7,7 +7,7 @@ import tarfile
 import pytest
 
 from multimodal.errors import MediaError, SourceError
-from multimodal.ingest.options import SourceOptions
+from multimodal.ingest.options import CheckOptions, SourceOptions
 from multimodal.ingest.readers import open_reader
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.refs import read_ref
@@ -48,7 +48,7 @@ def test_members_of_one_key_are_one_pair(shard, picture):
     assert first.values == {"path": "a/1.jpg", "text": "a dog", "speaker": "eve"}
     assert first.attributes == {"key": "a/1", "url": "x"}
     assert first.uri == f"000.tar#{first.media.offset}"
-    assert path.read_bytes()[first.media.offset :][: len(data)] == data == read_ref(first.media, 10**6)
+    assert path.read_bytes()[first.media.offset :][: len(data)] == data == read_ref(first.media, CheckOptions())
     assert (second.values["path"], second.values["text"]) == ("a/2.png", "x")
 
 
@@ -174,10 +174,10 @@ def test_a_member_that_the_file_ends_within_is_typed(shard, picture):
     row, damage = rows_of(path)
     assert damage.problem == Reason.INVALID_ARCHIVE
     with pytest.raises(MediaError, match="the archive ends") as caught:
-        read_ref(row.media, 10**6)
+        read_ref(row.media, CheckOptions())
     assert caught.value.reason == Reason.INVALID_ARCHIVE
     with pytest.raises(MediaError, match="too_large"):
-        read_ref(row.media, 10)
+        read_ref(row.media, CheckOptions(max_file_bytes=10))
 
 
 @pytest.mark.parametrize("data", [b"", b"no archive" * 100])

@@ -1,0 +1,231 @@
+"""Decoding in processes of its own: a file that crashes, hangs or swells its decoder costs one row, not the run.
+
+Each worker process (`multimodal.ingest.sandbox_worker`) is given a batch of files at a time and answers after every
+file. When it dies, the first file without an answer is the suspect: it is tried once more, alone in a new process, and
+only then blamed; the files behind it are sent again. Nothing that comes back from a worker is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Self
+
+from multimodal.errors import MediaError, MultimodalError
+from multimodal.ingest.media import MediaFacts
+from multimodal.ingest.options import CheckOptions, SandboxOptions
+from multimodal.ingest.reasons import Reason
+from multimodal.ingest.sandbox_worker import OUT_OF_MEMORY, READY
+from multimodal.sample import Content, Modality
+
+WORKER = "multimodal.ingest.sandbox_worker"
+FILES_PER_BATCH = 16
+BATCH_BYTES = 8 * 2**20
+START_SECONDS = 120
+GRACE_SECONDS = 5
+"""A worker is killed by its own timer; this much later it is killed from outside, should that timer be gone."""
+
+Media = tuple[Callable[[], bytes], Modality]
+"""How to read a file (raises MediaError), and what it should hold."""
+
+Result = tuple[Content, MediaFacts] | MediaError
+
+
+class Sandbox:
+    """Worker processes, started when the first file comes and kept until the block ends.
+
+    Args:
+        checks: what a file must keep.
+        options: number of processes and their caps.
+        worker: module that they run (tests have one that misbehaves).
+    """
+
+    def __init__(self, checks: CheckOptions, options: SandboxOptions, worker: str = WORKER) -> None:
+        self._checks, self._options, self._module = checks, options, worker
+        self._size = options.workers or min(8, _available_cores())
+        self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="sandbox")
+        # Last in, first out: a worker that runs is used before another is started.
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        for _ in range(self._size):
+            self._idle.put(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        while not self._idle.empty():
+            if (worker := self._idle.get()) is not None:
+                worker.kill()
+
+    def inspect(self, media: Iterable[Media]) -> Iterator[Result]:
+        """Read and decode files; results in the order of the files, few batches ahead of the consumer.
+
+        Raises:
+            MultimodalError: the worker processes do not start.
+        """
+        pending: deque[Future[list[Result]]] = deque()
+        rest = iter(media)
+        while batch := list(islice(rest, FILES_PER_BATCH)):
+            pending.append(self._threads.submit(self._inspect_batch, batch))
+            if len(pending) > self._size:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+
+    def _inspect_batch(self, batch: Sequence[Media]) -> list[Result]:
+        read = [_read(*one) for one in batch]
+        contents = [one for one in read if not isinstance(one, MediaError)]
+        decoded = (result for part in _parts(contents) for result in self._decode(part))
+        return [one if isinstance(one, MediaError) else next(decoded) for one in read]
+
+    def _decode(self, files: Sequence[_File]) -> Iterator[Result]:
+        """One result per file, however many workers that takes."""
+        todo, alone = deque(files), False
+        while todo:
+            sent = [todo[0]] if alone else list(todo)
+            answers, death = self._ask(sent)
+            for answer in answers:
+                yield _result(todo.popleft(), answer)
+            if death is not None and (alone or death.reason is Reason.DECODER_TIMEOUT):
+                todo.popleft()
+                yield MediaError(death.reason, death.detail)
+                death = None
+            alone = death is not None
+
+    def _ask(self, files: Sequence[_File]) -> tuple[list[bytes], _Death | None]:
+        """Answers of one worker, and what it died of where they are fewer than the files."""
+        worker = self._idle.get()
+        try:
+            if worker is None:
+                worker = _Worker(self._checks, self._options, self._module)
+            answers = list(worker.ask(files))
+            death = None if len(answers) == len(files) else worker.bury()
+            return answers, death
+        finally:
+            self._idle.put(worker if worker is not None and worker.is_alive else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    data: bytes
+    modality: Modality
+
+
+@dataclass(frozen=True, slots=True)
+class _Death:
+    reason: Reason
+    detail: str
+
+
+class _Worker:
+    """One process and the connection to it."""
+
+    def __init__(self, checks: CheckOptions, options: SandboxOptions, module: str) -> None:
+        self._options = options
+        self._connection, theirs = Pipe()
+        self.is_alive, self._is_late = True, False
+        root = str(Path(__file__).parents[2])
+        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        # One thread each: the processes are the parallelism, and threads of BLAS would eat their memory.
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        arguments = [str(theirs.fileno()), options.model_dump_json(), checks.model_dump_json()]
+        with tempfile.TemporaryFile() as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, *arguments],
+                env=env, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=errors,
+            )  # fmt: skip
+            theirs.close()
+            if not self._connection.poll(START_SECONDS) or self._receive() != READY:
+                self.kill()
+                errors.seek(0)
+                last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
+                raise MultimodalError(f"the decoding processes do not start: {''.join(last) or 'no answer'}")
+
+    def ask(self, files: Sequence[_File]) -> Iterator[bytes]:
+        """Send all files, give the answers; they end early where the process does."""
+        try:
+            self._connection.send_bytes(json.dumps([file.modality for file in files]).encode())
+            for file in files:
+                self._connection.send_bytes(file.data)
+        except OSError:  # it died while reading: nothing of this batch was decoded
+            return
+        for _ in files:
+            if not self._connection.poll(self._options.timeout_seconds + GRACE_SECONDS):
+                self._is_late = True
+                self._process.kill()
+                return
+            if (answer := self._receive()) is None:
+                return
+            yield answer
+
+    def bury(self) -> _Death:
+        """What the process died of; it has ended, or is about to."""
+        try:
+            code = self._process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._is_late = True
+            code = 0
+        self.kill()
+        if self._is_late or code == -signal.SIGALRM:
+            return _Death(Reason.DECODER_TIMEOUT, f"not decoded within {self._options.timeout_seconds:g} s")
+        if code == OUT_OF_MEMORY:
+            return _Death(Reason.DECODER_MEMORY, f"needs more than {self._options.memory_mib} MiB to be decoded")
+        what = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        return _Death(Reason.DECODER_CRASHED, f"the decoder ended with {what}")
+
+    def kill(self) -> None:
+        """End the process, where it has not ended itself."""
+        self.is_alive = False
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _receive(self) -> bytes | None:
+        try:
+            return self._connection.recv_bytes()
+        except (EOFError, OSError):
+            return None
+
+
+def _read(read: Callable[[], bytes], modality: Modality) -> _File | MediaError:
+    try:
+        return _File(read(), modality)
+    except MediaError as error:
+        return error
+
+
+def _parts(files: Iterable[_File]) -> Iterator[list[_File]]:
+    """The files in order, cut where a part would hold more than `BATCH_BYTES`."""
+    part: list[_File] = []
+    for file in files:
+        if part and sum(len(one.data) for one in part) + len(file.data) > BATCH_BYTES:
+            yield part
+            part = []
+        part.append(file)
+    if part:
+        yield part
+
+
+def _result(file: _File, answer: bytes) -> Result:
+    values = json.loads(answer)
+    if "reason" in values:
+        return MediaError(Reason(values["reason"]), values["detail"])
+    facts = MediaFacts(**values)
+    return Content(facts.content_id, file.modality, file.data), facts
+
+
+def _available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
