@@ -59,8 +59,11 @@ class LibriSpeechReader(LayoutReader):
                     seen.add(clip)
                     speaker = clip.partition("-")[0]
                     values = {"text": text, "speaker": speaker, "group": speaker, "split": split}
-                    path = f"{folder}/{clip}{CLIP}".lstrip("/") if "/" not in clip else clip
-                    yield Row(f"{name}#{number}", {"path": path, **values})
+                    yield Row(f"{name}#{number}", {"path": _clip_path(folder, clip), **values})
         for clip in sorted(set(clips) - seen):
-            path = f"{folder}/{clip}{CLIP}".lstrip("/")
+            path = _clip_path(folder, clip)
             yield Row(path, {"path": path}, {}, Reason.EMPTY_TEXT, f"no line in {transcript.name}")
+
+
+def _clip_path(folder: str, clip: str) -> str:
+    return f"{folder}/{clip}{CLIP}" if folder else f"{clip}{CLIP}"
