@@ -1,9 +1,10 @@
 """Ingest: sources of media and text in, one dataset and a ledger of every input row's fate out.
 
     readers   a source -> raw rows            (manifests: CSV, TSV, JSONL; folders with sidecars)
-    drafts    a raw row -> a checked draft    (texts, official splits)
+    drafts    a raw row -> a checked draft    (texts, official splits; text_checks: what texts are refused for)
     media     a media file -> its bytes, decoded once to the end, or a typed reason
-              (formats: magic bytes; pictures, sounds: the decoders, which the encoders use too)
+              (formats: magic bytes; pictures, sounds: the decoders, which the encoders use too;
+              quality: what decodes well and is of no use)
     sandbox   the same in worker processes with caps on memory and time
     splits    a content -> train, val or test
     stage     all of it in order, into the dataset and the ledger

@@ -12,6 +12,7 @@ from multimodal.errors import MediaError, SourceError
 from multimodal.ingest.options import CheckOptions, SourceOptions
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.reasons import Reason
+from multimodal.ingest.text_checks import check_text
 from multimodal.sample import Modality, Sample, Split, Task, content_digest, sample_digest
 
 SPLIT_WORDS = {"validation": Split.VAL, "valid": Split.VAL, "dev": Split.VAL, "training": Split.TRAIN}
@@ -84,6 +85,7 @@ class Drafter:
             raise MediaError(Reason.JSON_TOO_DEEP, f"values nested deeper than {self._checks.max_json_depth}")
         source, task = self._source, self._source.task
         text = self._text(row, "text", Reason.EMPTY_TEXT)
+        check_text(text, row.values.get("path", "").strip(), self._checks)
         needs_input = task in (Task.DENOISE, Task.RESTYLE)
         draft = Draft(
             media=self._reader.media_path(row),
