@@ -3,9 +3,10 @@
     readers   a source -> raw rows, one reader per kind: manifests (CSV, TSV, JSONL, Parquet), folders with sidecars,
               WebDataset shards, Hugging Face folders, plain text, and the layouts of public corpora (layouts/)
     locations local paths and URLs;  refs  where the bytes of media lie: a file, an archive's member, a table's cell
-    drafts    a raw row -> a checked draft    (texts, official splits)
+    drafts    a raw row -> a checked draft    (texts, official splits; text_checks: what texts are refused for)
     media     a media file -> its bytes, decoded once to the end, or a typed reason
-              (formats: magic bytes; pictures, sounds: the decoders, which the encoders use too)
+              (formats: magic bytes; pictures, sounds: the decoders, which the encoders use too;
+              quality: what decodes well and is of no use)
     sandbox   the same in worker processes with caps on memory and time
     splits    a content -> train, val or test
     stage     all of it in order, into the dataset and the ledger

@@ -14,6 +14,7 @@ from multimodal.ingest.options import CheckOptions, SourceOptions
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.refs import MediaRef
+from multimodal.ingest.text_checks import check_text
 from multimodal.sample import Modality, Sample, Split, Task, content_digest, sample_digest
 
 SPLIT_WORDS = {"validation": Split.VAL, "valid": Split.VAL, "dev": Split.VAL, "training": Split.TRAIN}
@@ -82,10 +83,11 @@ class Drafter:
         """
         if row.problem is not None:
             raise MediaError(row.problem, row.detail)
-        if _depth(row.attributes) > self._checks.max_json_depth:
+        if row.attributes and _depth(row.attributes) > self._checks.max_json_depth:
             raise MediaError(Reason.JSON_TOO_DEEP, f"values nested deeper than {self._checks.max_json_depth}")
         source, task = self._source, self._source.task
         text = self._text(row, "text", Reason.EMPTY_TEXT)
+        check_text(text, row.values.get("path", "").strip(), self._checks)
         needs_input = task in (Task.DENOISE, Task.RESTYLE)
         draft = Draft(
             media=self._reader.media_path(row),
@@ -93,7 +95,7 @@ class Drafter:
             input=self._text(row, "input", Reason.MISSING_INPUT) if needs_input else "",
             style=(normalise(row.values.get("style", "")) or source.style) if task is Task.RESTYLE else "",
             speaker=normalise(row.values.get("speaker", "")), group=normalise(row.values.get("group", "")),
-            attributes=json.dumps(dict(row.attributes), ensure_ascii=False, sort_keys=True, default=str),
+            attributes=_json(row.attributes) if row.attributes else "{}",
             official=self._official_split(row),
         )  # fmt: skip
         if task.modality is Modality.TEXT:
@@ -112,9 +114,11 @@ class Drafter:
             )
         return text
 
+    def _listed_split(self, path: str) -> Split | None:
+        return self._listed.get(path) or self._listed.get(PurePosixPath(path).name)
+
     def _official_split(self, row: Row) -> Split | None:
-        path = row.values.get("path", "").strip()
-        listed = self._listed.get(path) or self._listed.get(PurePosixPath(path).name)
+        listed = self._listed_split(row.values.get("path", "").strip()) if self._listed else None
         word = row.values.get("split", "").strip()
         if listed is not None or not word:
             return listed or self._source.split
@@ -133,6 +137,10 @@ def _with_text_content(draft: Draft) -> Draft:
     own = content_digest(draft.input.encode()) if draft.input else target
     group = min(own, target) if draft.task is Task.RESTYLE else target
     return replace(draft, content_id=own, group=draft.group or group)
+
+
+def _json(attributes: Mapping[str, object]) -> str:
+    return json.dumps(dict(attributes), ensure_ascii=False, sort_keys=True, default=str)
 
 
 def _depth(value: object) -> int:

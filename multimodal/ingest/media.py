@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from multimodal.errors import MediaError
 from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.pictures import decode_picture
+from multimodal.ingest.quality import check_picture, check_sound
 from multimodal.ingest.reasons import Reason
-from multimodal.ingest.sounds import Sound, decode_sound
+from multimodal.ingest.sounds import decode_sound
 from multimodal.sample import Modality, content_digest
 
 
@@ -56,18 +54,11 @@ def check_media(data: bytes, modality: Modality, checks: CheckOptions) -> MediaF
         MediaError: with the reason for the ledger.
     """
     if modality is Modality.IMAGE:
-        decode_picture(data, checks)
+        check_picture(decode_picture(data, checks), checks)
     else:
-        _check_level(decode_sound(data, checks), checks)
+        check_sound(decode_sound(data, checks), checks)
     return MediaFacts(content_digest(data))
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-def _check_level(sound: Sound, checks: CheckOptions) -> None:
-    peak = float(np.abs(sound.wave).max())
-    dbfs = 20 * math.log10(peak) if peak > 0 else -math.inf
-    if dbfs < checks.silence_dbfs:
-        raise MediaError(Reason.SILENT_AUDIO, f"peak {dbfs:.0f} dBFS, at least {checks.silence_dbfs:.0f} dBFS")

@@ -19,6 +19,9 @@ Kind = Literal[
 ]  # fmt: skip
 """Kinds of sources."""
 
+TextCheck = Literal["markup", "url", "email", "phone", "secret", "control", "file_name"]
+"""What a text can be refused for."""
+
 
 class SourceOptions(Options):
     """One source of rows.
@@ -66,6 +69,13 @@ class CheckOptions(Options):
         max_text_chars: of a text after normalisation.
         max_json_depth: of nested values in a row's further columns.
         silence_dbfs: a sound whose peak stays below is silent.
+        min_image_contrast: levels of 0 to 255 between a picture's darkest and brightest, in the channel where they
+            differ most; 1 refuses pictures of a single colour, 0 none.
+        max_clipped_share: share of a sound's samples at full scale; 1 refuses none.
+        max_silent_share: share of a sound's windows of 20 ms that stay below `silence_dbfs`; 1 refuses none.
+        refuse_texts: what a target text must not hold; `file_name`: be the name of the row's media.
+        scripts: Unicode scripts of which letters should be (LATIN, CYRILLIC, CJK, ...); none allows all.
+        min_script_share: share of a text's letters that must be of them.
     """
 
     max_file_bytes: int = Field(default=32 * 2**20, ge=1)
@@ -81,6 +91,12 @@ class CheckOptions(Options):
     max_text_chars: int = Field(default=400, ge=1)
     max_json_depth: int = Field(default=32, ge=1)
     silence_dbfs: float = -60.0
+    min_image_contrast: int = Field(default=0, ge=0, le=255)
+    max_clipped_share: float = Field(default=1.0, ge=0, le=1)
+    max_silent_share: float = Field(default=1.0, ge=0, le=1)
+    refuse_texts: tuple[TextCheck, ...] = ()
+    scripts: tuple[str, ...] = ()
+    min_script_share: float = Field(default=0.5, gt=0, le=1)
 
 
 class SandboxOptions(Options):

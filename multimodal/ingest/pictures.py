@@ -10,7 +10,7 @@ import io
 import struct
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from multimodal.errors import MediaError
 from multimodal.ingest.formats import image_ends_early, image_format
@@ -72,6 +72,8 @@ def _check_header(image: Image.Image, limits: CheckOptions) -> None:
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as the camera says. Damaged EXIF says nothing: the picture itself is sound."""
     try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            return image
         return ImageOps.exif_transpose(image)
     except DECODE_ERRORS:
         return image
@@ -79,7 +81,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
-        return image.copy() if image.readonly else image
+        return image
     if image.mode == "F":
         raise ValueError("floating-point pixels do not say what is white")
     if image.mode.startswith("I"):

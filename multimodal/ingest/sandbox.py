@@ -1,8 +1,8 @@
 """Decoding in processes of its own: a file that crashes, hangs or swells its decoder costs one row, not the run.
 
-Each worker process (`multimodal.ingest.sandbox_worker`) is given a batch of files at a time and answers after every
-file. When it dies, the first file without an answer is the suspect: it is tried once more, alone in a new process, and
-only then blamed; the files behind it are sent again. Nothing that comes back from a worker is unpickled.
+Each worker process (`multimodal.ingest.sandbox_worker`) is given a batch of files at a time and answers once for all
+of them. When it dies, the files of that batch are tried again one by one, and the one that kills a process all by
+itself is the one to blame. Nothing that comes back from a worker is unpickled.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import Pipe
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from multimodal.errors import MediaError, MultimodalError
 from multimodal.ingest.media import MediaFacts
 from multimodal.ingest.options import CheckOptions, SandboxOptions
 from multimodal.ingest.reasons import Reason
-from multimodal.ingest.sandbox_worker import OUT_OF_MEMORY, READY
+from multimodal.ingest.sandbox_worker import OUT_OF_MEMORY, READY, pack
 from multimodal.sample import Content, Modality
 
 WORKER = "multimodal.ingest.sandbox_worker"
@@ -91,29 +91,20 @@ class Sandbox:
         decoded = (result for part in _parts(contents) for result in self._decode(part))
         return [one if isinstance(one, MediaError) else next(decoded) for one in read]
 
-    def _decode(self, files: Sequence[_File]) -> Iterator[Result]:
+    def _decode(self, files: Sequence[_File]) -> list[Result]:
         """One result per file, however many workers that takes."""
-        todo, alone = deque(files), False
-        while todo:
-            sent = [todo[0]] if alone else list(todo)
-            answers, death = self._ask(sent)
-            for answer in answers:
-                yield _result(todo.popleft(), answer)
-            if death is not None and (alone or death.reason is Reason.DECODER_TIMEOUT):
-                todo.popleft()
-                yield MediaError(death.reason, death.detail)
-                death = None
-            alone = death is not None
+        answers = self._ask(files)
+        if not isinstance(answers, MediaError):
+            return [_result(file, answer) for file, answer in zip(files, answers, strict=True)]
+        return [answers] if len(files) == 1 else [result for file in files for result in self._decode([file])]
 
-    def _ask(self, files: Sequence[_File]) -> tuple[list[bytes], _Death | None]:
-        """Answers of one worker, and what it died of where they are fewer than the files."""
+    def _ask(self, files: Sequence[_File]) -> list[dict[str, Any]] | MediaError:
+        """The answers of one worker, or what it died of."""
         worker = self._idle.get()
         try:
             if worker is None:
                 worker = _Worker(self._checks, self._options, self._module)
-            answers = list(worker.ask(files))
-            death = None if len(answers) == len(files) else worker.bury()
-            return answers, death
+            return worker.ask(files) or worker.bury()
         finally:
             self._idle.put(worker if worker is not None and worker.is_alive else None)
 
@@ -122,12 +113,6 @@ class Sandbox:
 class _File:
     data: bytes
     modality: Modality
-
-
-@dataclass(frozen=True, slots=True)
-class _Death:
-    reason: Reason
-    detail: str
 
 
 class _Worker:
@@ -154,24 +139,19 @@ class _Worker:
                 last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
                 raise MultimodalError(f"the decoding processes do not start: {''.join(last) or 'no answer'}")
 
-    def ask(self, files: Sequence[_File]) -> Iterator[bytes]:
-        """Send all files, give the answers; they end early where the process does."""
+    def ask(self, files: Sequence[_File]) -> list[dict[str, Any]]:
+        """One answer per file; none at all where the process ends before it has them all."""
         try:
-            self._connection.send_bytes(json.dumps([file.modality for file in files]).encode())
-            for file in files:
-                self._connection.send_bytes(file.data)
-        except OSError:  # it died while reading: nothing of this batch was decoded
-            return
-        for _ in files:
-            if not self._connection.poll(self._options.timeout_seconds + GRACE_SECONDS):
-                self._is_late = True
-                self._process.kill()
-                return
-            if (answer := self._receive()) is None:
-                return
-            yield answer
+            self._connection.send_bytes(pack([(file.data, file.modality) for file in files]))
+        except OSError:  # it died while reading
+            return []
+        if not self._connection.poll(self._options.timeout_seconds * len(files) + GRACE_SECONDS):
+            self._is_late = True
+            self._process.kill()
+        answers: list[dict[str, Any]] = json.loads(self._receive() or b"[]")
+        return answers
 
-    def bury(self) -> _Death:
+    def bury(self) -> MediaError:
         """What the process died of; it has ended, or is about to."""
         try:
             code = self._process.wait(GRACE_SECONDS)
@@ -180,11 +160,11 @@ class _Worker:
             code = 0
         self.kill()
         if self._is_late or code == -signal.SIGALRM:
-            return _Death(Reason.DECODER_TIMEOUT, f"not decoded within {self._options.timeout_seconds:g} s")
+            return MediaError(Reason.DECODER_TIMEOUT, f"not decoded within {self._options.timeout_seconds:g} s")
         if code == OUT_OF_MEMORY:
-            return _Death(Reason.DECODER_MEMORY, f"needs more than {self._options.memory_mib} MiB to be decoded")
+            return MediaError(Reason.DECODER_MEMORY, f"needs more than {self._options.memory_mib} MiB to be decoded")
         what = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-        return _Death(Reason.DECODER_CRASHED, f"the decoder ended with {what}")
+        return MediaError(Reason.DECODER_CRASHED, f"the decoder ended with {what}")
 
     def kill(self) -> None:
         """End the process, where it has not ended itself."""
@@ -219,11 +199,10 @@ def _parts(files: Iterable[_File]) -> Iterator[list[_File]]:
         yield part
 
 
-def _result(file: _File, answer: bytes) -> Result:
-    values = json.loads(answer)
-    if "reason" in values:
-        return MediaError(Reason(values["reason"]), values["detail"])
-    facts = MediaFacts(**values)
+def _result(file: _File, answer: dict[str, Any]) -> Result:
+    if "reason" in answer:
+        return MediaError(Reason(answer["reason"]), answer["detail"])
+    facts = MediaFacts(**answer)
     return Content(facts.content_id, file.modality, file.data), facts
 
 

@@ -1,10 +1,10 @@
-"""The program of a sandbox's worker process: takes batches of media files, answers after every file.
+"""The program of a sandbox's worker process: takes batches of media files, answers once for each batch.
 
     python -m multimodal.ingest.sandbox_worker FD SANDBOX_OPTIONS CHECK_OPTIONS
 
-A message is a JSON list of modalities, followed by the bytes of as many files; an answer is one JSON object. The
-process ends when the connection does, and a timer of the kernel's ends it when a file takes too long, even inside a
-decoder that never returns, and even if the program that started it is gone.
+A message is a JSON list of modalities and lengths, a line feed, and the bytes of as many files; an answer is a JSON
+list of as many objects. The process ends when the connection does. A timer of the kernel's ends it when a file takes
+too long, even inside a decoder that never returns, and even if the program that started it is gone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import resource
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -41,14 +41,26 @@ def serve(connection: Connection, options: SandboxOptions, checks: CheckOptions,
     connection.send_bytes(READY)
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     while True:
-        modalities = json.loads(connection.recv_bytes())
-        files = [connection.recv_bytes() for _ in modalities]
-        for number, modality in enumerate(modalities):
+        answers = []
+        for data, modality in unpack(connection.recv_bytes()):
             signal.setitimer(signal.ITIMER_REAL, options.timeout_seconds)
-            answer = _answer(files[number], Modality(modality), options, checks, check)
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            files[number] = b""
-            connection.send_bytes(json.dumps(answer).encode())
+            answers.append(_answer(data, modality, options, checks, check))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        connection.send_bytes(json.dumps(answers).encode())
+
+
+def pack(files: Sequence[tuple[bytes, Modality]]) -> bytes:
+    """The message that holds these files."""
+    header = json.dumps([(modality, len(data)) for data, modality in files]).encode()
+    return b"\n".join([header, b"".join(data for data, _ in files)])
+
+
+def unpack(message: bytes) -> Iterator[tuple[bytes, Modality]]:
+    """The files of a message, each copied out when its turn comes."""
+    start = message.index(b"\n") + 1
+    for modality, length in json.loads(message[: start - 1]):
+        yield message[start : start + length], Modality(modality)
+        start += length
 
 
 def _answer(

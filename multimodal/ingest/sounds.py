@@ -18,7 +18,7 @@ from multimodal.ingest.formats import audio_format, audio_length_problem
 from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.reasons import Reason
 
-BLOCK_SAMPLES = 1 << 16
+BLOCK_SAMPLES = 1 << 20
 """Samples of all channels that are decoded at once: memory does not grow with what a header promises."""
 
 UNKNOWN_FRAMES = 1 << 60
@@ -73,8 +73,8 @@ def decode_sound(data: bytes, limits: CheckOptions | None = None) -> Sound:
             stated = file.frames
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
         # The whole message names the buffer that was read from by its address, which is another one in every run.
-        problem = getattr(error, "error_string", error)
-        raise MediaError(Reason.UNREADABLE_AUDIO, f"{name} of {len(data)} bytes: {problem}") from error
+        message = error.error_string if isinstance(error, soundfile.LibsndfileError) else error
+        raise MediaError(Reason.UNREADABLE_AUDIO, f"{name} of {len(data)} bytes: {message}") from error
     if not len(sound.wave):
         raise MediaError(Reason.TOO_SHORT, "the sound holds no samples")
     if limits is not None and len(sound.wave) < stated:

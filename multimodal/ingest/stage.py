@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from multimodal.dataset import Dataset, DatasetInfo, DatasetWriter, Fate, LedgerRow
 from multimodal.errors import MediaError, UnreachableError
@@ -27,31 +27,40 @@ from multimodal.sample import Content, Modality
 
 Progress = Callable[[int, int], None]
 CODE = ("ingest", "dataset.py", "sample.py")
+T = TypeVar("T")
 ROWS_PER_CHUNK = 256
+FILES_PER_TASK = 16
+"""A thread hashes so many files at a time: one by one, handing them over would cost more than hashing them."""
 
 
 def plan_ingest(options: IngestOptions, seed: int) -> dict[str, Any]:
     """See `multimodal.ingest.plan_ingest`."""
+    return _plan(options, seed)[0]
+
+
+def _plan(options: IngestOptions, seed: int) -> tuple[dict[str, Any], int]:
+    """The parts of the fingerprint, and how many rows there are."""
     readers = [open_reader(source) for source in options.sources]
     with _hashers() as pool:
-        inputs = [[reader.source.name, _inputs(reader, pool, options.checks)] for reader in readers]
-    return {
+        found = [_inputs(reader, pool, options.checks) for reader in readers]
+    inputs = [[reader.source.name, named] for reader, (named, _) in zip(readers, found, strict=True)]
+    parts = {
         "inputs": digest(inputs),
         # How many processes decode changes nothing in the result.
         "options": options.model_dump(mode="json", exclude={"sandbox": {"workers"}}),
         "seed": seed,
         "code": code_version(*CODE),
     }
+    return parts, sum(rows for _, rows in found)
 
 
 def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Progress | None = None) -> DatasetInfo:
     """See `multimodal.ingest.ingest`."""
-    parts = plan_ingest(options, seed)
+    parts, total = _plan(options, seed)
     key = fingerprint(parts)
     folder, ledger = workspace / "dataset" / key, workspace / "ledger" / key
     if read_index(folder) is None or read_index(ledger) is None:
         readers = [open_reader(source) for source in options.sources]
-        total = sum(1 for reader in readers for _ in reader.rows())
         sandbox = Sandbox(options.checks, options.sandbox)
         with DatasetWriter.open(folder, ledger, parts) as writer, sandbox:
             intake = _Intake(options, writer, sandbox)
@@ -140,20 +149,30 @@ def _draft(drafter: Drafter, row: Row) -> Draft | MediaError:
         return error
 
 
-def _chunks(claims: Iterator[_Claim]) -> Iterator[list[_Claim]]:
-    while chunk := list(islice(claims, ROWS_PER_CHUNK)):
+def _chunks(items: Iterable[T], size: int = ROWS_PER_CHUNK) -> Iterator[list[T]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
         yield chunk
 
 
-def _inputs(reader: Reader, pool: Executor, checks: CheckOptions) -> list[list[str]]:
-    """Name and digest of every file that the rows of a source come from or refer to."""
-    refs = (reader.media_path(row) for row in reader.rows())
-    media = (file for ref in refs if ref is not None for file in files_of(ref))
-    largest: dict[Location, float] = dict.fromkeys(media, checks.max_file_bytes)
-    largest |= dict.fromkeys([*reader.text_files(), *reader.source.split_files.values()], math.inf)
-    names = (_printable(relative_name(path, reader.media_root)) for path in largest)
-    found = pool.map(_digest_or_problem, largest, largest.values())
-    return [[name, one] for name, one in zip(names, found, strict=True)]
+def _inputs(reader: Reader, pool: Executor, checks: CheckOptions) -> tuple[list[list[str]], int]:
+    """Name and digest of every file that the rows of a source come from or refer to, and the number of rows."""
+    names: dict[Location, str] = {}
+    rows = 0
+    for row in reader.rows():
+        rows += 1
+        ref = reader.media_path(row)
+        for file in () if ref is None else files_of(ref):
+            names.setdefault(file, row.values.get("path", "").strip())
+    largest: dict[Location, float] = dict.fromkeys(names, checks.max_file_bytes)
+    for path in (*reader.text_files(), *reader.source.split_files.values()):
+        names[path], largest[path] = relative_name(path, reader.media_root), math.inf
+    found = chain.from_iterable(pool.map(_digests, _chunks(largest.items(), FILES_PER_TASK)))
+    return [[_printable(name), one] for name, one in zip(names.values(), found, strict=True)], rows
+
+
+def _digests(files: list[tuple[Location, float]]) -> list[str]:
+    return [_digest_or_problem(*file) for file in files]
 
 
 def _digest_or_problem(path: Location, max_bytes: float) -> str:
