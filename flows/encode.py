@@ -17,8 +17,11 @@ from multimodal.config import PipelineConfig
 from multimodal.dataset import Dataset, DatasetInfo
 from multimodal.encoders.options import EncodeOptions, EncoderOptions
 from multimodal.fingerprint import code_version, file_digest
+from multimodal.ingest import DECODERS
 from multimodal.latents import LatentsInfo
 from multimodal.sample import Modality, Task
+
+CODE = ("encoders", *DECODERS, "latents.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ def plan(config: PipelineConfig, dataset: DatasetInfo, encoders: EncodeOptions) 
     """What encode depends on: the dataset, each encoder with its weights, the code."""
     wanted = {str(modality): encoders.of(modality) for modality in needed_modalities(dataset)}
     parts = {"dataset": dataset.fingerprint, "encoders": {name: _parts(of) for name, of in wanted.items() if of}}
-    return StagePlan.of(config, "encode", {**parts, "code": code_version("encoders", "latents.py")})
+    return StagePlan.of(config, "encode", {**parts, "code": code_version(*CODE)})
 
 
 def _parts(options: EncoderOptions) -> dict[str, Any]:

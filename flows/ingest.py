@@ -11,7 +11,7 @@ from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES, PIPELINE_RUN, StagePlan, run_stage
 from multimodal.config import PipelineConfig
 from multimodal.dataset import DatasetInfo
-from multimodal.ingest import ingest, plan_ingest
+from multimodal.ingest import ingest, plan_ingest, source_kinds
 
 
 def plan(config: PipelineConfig) -> StagePlan:
@@ -22,6 +22,7 @@ def plan(config: PipelineConfig) -> StagePlan:
 @task(name="read, check and split every row", **IO_RETRIES)
 def read_sources(config: PipelineConfig, reporter: StageReporter) -> DatasetInfo:
     """Decode every file once; bad rows go to the ledger."""
+    reporter.note("; ".join(f"{name}: {kind}" for name, kind in source_kinds(config.ingest).items()))
     return ingest(config.ingest, seed=config.seed, workspace=config.workspace, progress=reporter.progress)
 
 

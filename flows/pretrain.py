@@ -16,6 +16,7 @@ from multimodal.config import PipelineConfig
 from multimodal.dataset import Dataset, DatasetInfo
 from multimodal.encoders.options import EncodeOptions
 from multimodal.fingerprint import code_version, file_digest
+from multimodal.ingest import DECODERS
 from multimodal.sample import Modality
 
 
@@ -63,7 +64,7 @@ def plan(config: PipelineConfig, dataset: DatasetInfo) -> StagePlan:
         "dataset": dataset.fingerprint,
         "encoders": options,
         "architectures": [file_digest(file)[:16] for file in files if file.is_file()],
-        "code": code_version("encoders", "synthetic/noise.py", "optimizer.py", "decoder", "tokenizer.py"),
+        "code": code_version("encoders", *DECODERS, "synthetic/noise.py", "optimizer.py", "decoder", "tokenizer.py"),
     }
     return StagePlan.of(config, "pretrain", parts)
 

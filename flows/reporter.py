@@ -11,6 +11,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
+from rich.text import Text
 
 from flows.console import STAGE_WIDTH, console
 
@@ -74,6 +75,10 @@ class StageReporter:
     def say(self, text: str) -> None:
         """Name what the stage is at."""
         self._bar.update(self._task, description=text)
+
+    def note(self, text: str) -> None:
+        """Leave a line above the bar."""
+        self._bar.console.print(Text.assemble((f"{self.stage:<{STAGE_WIDTH}} ", "bold"), (text, "dim")))
 
     def finish(self, line: str) -> None:
         """Fill the bar and show the summary beside it."""

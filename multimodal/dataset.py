@@ -137,7 +137,11 @@ class PartWriter:
         if self._writer is None:
             self._part += 1
             self._file = (self.folder / f"{self.prefix}-{self._part:05d}.parquet").open("wb")
-            self._writer = pq.ParquetWriter(self._file, self.schema, compression="zstd")
+            # Pictures and sounds are packed as they are; only texts gain from a dictionary and from packing.
+            texts = [column.name for column in self.schema if pa.types.is_string(column.type)]
+            packing = {column.name: "zstd" if column.name in texts else "none" for column in self.schema}
+            options = {"compression": packing, "use_dictionary": texts, "write_statistics": texts}
+            self._writer = pq.ParquetWriter(self._file, self.schema, **options)
         columns = zip(zip(*self._rows, strict=True), self.schema, strict=True)
         arrays = [pa.array(values, type=column.type) for values, column in columns]
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))

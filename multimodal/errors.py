@@ -3,6 +3,7 @@
     MultimodalError
      ├── ConfigError          the configuration is wrong: raised before any work is done
      ├── SourceError          a source cannot be read at all (its bad rows go to the ledger instead)
+     │    └── UnreachableError a remote file system does not answer: trying again may help
      ├── DatasetError         a dataset, ledger or latent store on disk is absent, incomplete or damaged
      ├── EncoderError         an encoder cannot be built, or its weights cannot be reached
      ├── CheckpointError      a checkpoint is absent, incomplete or belongs to another configuration
@@ -26,6 +27,10 @@ class ConfigError(MultimodalError):
 
 class SourceError(MultimodalError):
     """A source cannot be read at all."""
+
+
+class UnreachableError(SourceError, OSError):
+    """A remote file system does not answer; an `OSError` too, so that the stage is tried again."""
 
 
 class DatasetError(MultimodalError):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
 import torch
 from safetensors.torch import load_file, save
@@ -24,8 +22,9 @@ from multimodal.encoders.hub import is_local, no_progress_bars, require_reachabl
 from multimodal.encoders.options import EncoderOptions
 from multimodal.encoders.text import average_neighbours
 from multimodal.encoders.towers import SAMPLING_RATE, TOWERS, SpeechTower, Wave
-from multimodal.errors import EncoderError, MediaError
+from multimodal.errors import EncoderError
 from multimodal.fingerprint import digest, new_folder, write_file
+from multimodal.ingest.sounds import decode_sound
 from multimodal.sample import Modality
 
 CTC_HEAD = "ctc_head.safetensors"
@@ -111,15 +110,8 @@ def decode_wave(data: bytes) -> Wave:
     Raises:
         MediaError: the bytes are no sound, an empty one, or hold NaN.
     """
-    try:
-        samples, sampling_rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
-        raise MediaError("unreadable_audio", f"{len(data)} bytes: {error}") from error
-    if not len(samples):
-        raise MediaError("too_short", "the sound holds no samples")
-    if not np.isfinite(samples).all():
-        raise MediaError("non_finite_audio", "the samples hold NaN or infinity")
-    wave: Wave = soxr.resample(samples.mean(axis=1), sampling_rate, SAMPLING_RATE).astype(np.float32)
+    sound = decode_sound(data)
+    wave: Wave = soxr.resample(sound.wave, sound.sampling_rate, SAMPLING_RATE).astype(np.float32)
     return wave if len(wave) else np.zeros(1, dtype=np.float32)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -20,8 +18,9 @@ from torch.nn.functional import avg_pool2d
 from multimodal.encoders.base import Encoder, EncoderOutput, pick_device
 from multimodal.encoders.hub import is_local, require_reachable, shipped_instead
 from multimodal.encoders.options import EncoderOptions
-from multimodal.errors import EncoderError, MediaError
+from multimodal.errors import EncoderError
 from multimodal.fingerprint import digest, new_folder, write_file, write_json
+from multimodal.ingest.pictures import decode_picture
 from multimodal.sample import Modality
 
 MIN_POSITIONS = 36
@@ -135,21 +134,6 @@ def deepest_map(maps: Sequence[Tensor]) -> Tensor:
     """The last map [b, channels, height, width] of at least `MIN_POSITIONS` positions."""
     fine = [each for each in maps if each.shape[-2] * each.shape[-1] >= MIN_POSITIONS]
     return (fine or list(maps))[-1]
-
-
-def decode_picture(data: bytes) -> Image.Image:
-    """The whole picture, upright, in RGB.
-
-    Raises:
-        MediaError: the bytes cannot be decoded.
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        # Pillow names the buffer that it read from by its address, which says nothing to a user.
-        message = "no picture of a known format" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise MediaError("unreadable_image", message) from error
 
 
 def build_image_encoder(options: EncoderOptions) -> ImageEncoder:

@@ -26,6 +26,7 @@ class Item:
         style: asked style, "" for none.
         attributes: the source's further columns as JSON.
         hint, picture: what stands beside the content, as in `Sample`.
+        uri: where in the source the first of its samples comes from.
     """
 
     sample_id: str
@@ -40,6 +41,7 @@ class Item:
     attributes: str = "{}"
     hint: str = ""
     picture: str = ""
+    uri: str = ""
 
     @property
     def text(self) -> str:
@@ -91,4 +93,5 @@ def _item(samples: Sequence[Sample]) -> Item:
         attributes=next((sample.attributes for sample in samples if sample.attributes != "{}"), "{}"),
         hint=first.hint,
         picture=first.picture,
+        uri=first.uri,
     )

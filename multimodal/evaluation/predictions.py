@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
         ("slices", pa.list_(pa.string())),
         ("metric", pa.string()),
         ("score", pa.float64()),
+        ("uri", pa.string()),
     ]
 )
 """Columns of predictions.parquet; of infill, `references` and all answers are the words of the gap in `input`.
@@ -79,4 +80,5 @@ def _rows(result: TaskResult) -> Iterator[dict[str, Any]]:
             "slices": list(result.slice_names[index]) if result.slice_names else [],
             "metric": result.main_metric,
             "score": result.sample_scores[index] if result.sample_scores else None,
+            "uri": item.uri,
         }

@@ -1,8 +1,13 @@
 """Ingest: sources of media and text in, one dataset and a ledger of every input row's fate out.
 
-    readers   a source -> raw rows            (manifests: CSV, TSV, JSONL; folders with sidecars)
-    drafts    a raw row -> a checked draft    (texts, official splits)
+    readers   a source -> raw rows, one reader per kind: manifests (CSV, TSV, JSONL, Parquet), folders with sidecars,
+              WebDataset shards, Hugging Face folders, plain text, and the layouts of public corpora (layouts/)
+    locations local paths and URLs;  refs  where the bytes of media lie: a file, an archive's member, a table's cell
+    drafts    a raw row -> a checked draft    (texts, official splits; text_checks: what texts are refused for)
     media     a media file -> its bytes, decoded once to the end, or a typed reason
+              (formats: magic bytes; pictures, sounds: the decoders, which the encoders use too;
+              quality: what decodes well and is of no use)
+    sandbox   the same in worker processes with caps on memory and time
     splits    a content -> train, val or test
     stage     all of it in order, into the dataset and the ledger
 
@@ -21,7 +26,21 @@ from multimodal.ingest.reasons import Reason
 if TYPE_CHECKING:
     from multimodal.dataset import DatasetInfo
 
-__all__ = ["Reason", "ingest", "plan_ingest"]
+__all__ = ["DECODERS", "Reason", "ingest", "plan_ingest", "source_kinds"]
+
+DECODERS = ("ingest/formats.py", "ingest/pictures.py", "ingest/sounds.py")
+"""The code that turns a media file's bytes into pixels and samples, for every stage that does so."""
+
+
+def source_kinds(options: IngestOptions) -> dict[str, str]:
+    """Source name -> how it is read: its kind, and whether it was recognised.
+
+    Raises:
+        SourceError: a source looks like nothing that is known.
+    """
+    from multimodal.ingest.readers import kind_of
+
+    return {source.name: f"{kind_of(source)}{'' if source.kind else ' (recognised)'}" for source in options.sources}
 
 
 def plan_ingest(options: IngestOptions, seed: int) -> dict[str, Any]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from multimodal.errors import MediaError, SourceError
+from multimodal.ingest.locations import Location
 from multimodal.ingest.options import CheckOptions, SourceOptions
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.reasons import Reason
+from multimodal.ingest.refs import MediaRef
+from multimodal.ingest.text_checks import check_text
 from multimodal.sample import Modality, Sample, Split, Task, content_digest, normalise, sample_digest
 
 SPLIT_WORDS = {"validation": Split.VAL, "valid": Split.VAL, "dev": Split.VAL, "training": Split.TRAIN}
@@ -23,8 +26,8 @@ class Draft:
 
     Args:
         official: the split that the source gives the row, None where it gives none.
-        media: the media file, None for text.
-        picture: the file of the picture beside the content, None where there is none.
+        media: where the media lies, None for text.
+        picture: where the picture beside the content lies, None where there is none.
     """
 
     uri: str
@@ -37,24 +40,24 @@ class Draft:
     attributes: str
     group: str
     official: Split | None
-    media: Path | None = None
+    media: MediaRef | None = None
     content_id: str = ""
     hint: str = ""
-    picture: Path | None = None
+    picture: MediaRef | None = None
     picture_id: str = ""
 
     @property
-    def files(self) -> list[tuple[Path, Modality]]:
+    def files(self) -> list[tuple[MediaRef, Modality]]:
         """The media files that the row names."""
         named = ((self.media, self.task.modality), (self.picture, Modality.IMAGE))
-        return [(path, modality) for path, modality in named if path is not None]
+        return [(ref, modality) for ref, modality in named if ref is not None]
 
     @property
     def sample_id(self) -> str:
         """The key of the sample to be."""
         return sample_digest(self.content_id, self.task, self.style, self.text, self.hint, self.picture_id)
 
-    def with_contents(self, content_ids: Mapping[tuple[Path, Modality], str]) -> Draft:
+    def with_contents(self, content_ids: Mapping[tuple[MediaRef, Modality], str]) -> Draft:
         """The draft of a row whose files have been read; a row of media without a group is a group with its content."""
         draft = self
         if self.picture is not None:
@@ -90,8 +93,11 @@ class Drafter:
         """
         if row.problem is not None:
             raise MediaError(row.problem, row.detail)
+        if row.attributes and _depth(row.attributes) > self._checks.max_json_depth:
+            raise MediaError(Reason.JSON_TOO_DEEP, f"values nested deeper than {self._checks.max_json_depth}")
         source, task = self._source, self._source.task
         text = self._text(row, "text", Reason.EMPTY_TEXT)
+        check_text(text, row.values.get("path", "").strip(), self._checks)
         needs_input = task in (Task.DENOISE, Task.RESTYLE)
         draft = Draft(
             media=self._reader.media_path(row),
@@ -99,7 +105,7 @@ class Drafter:
             input=self._text(row, "input", Reason.MISSING_INPUT) if needs_input else "",
             style=normalise(row.values.get("style", "")) or source.style,
             speaker=normalise(row.values.get("speaker", "")), group=normalise(row.values.get("group", "")),
-            attributes=json.dumps(dict(row.attributes), ensure_ascii=False, sort_keys=True, default=str),
+            attributes=_json(row.attributes) if row.attributes else "{}",
             official=self._official_split(row),
             hint=self._checked(row, "hint"), picture=self._reader.picture_path(row),
         )  # fmt: skip
@@ -123,9 +129,11 @@ class Drafter:
             )
         return text
 
+    def _listed_split(self, path: str) -> Split | None:
+        return self._listed.get(path) or self._listed.get(PurePosixPath(path).name)
+
     def _official_split(self, row: Row) -> Split | None:
-        path = row.values.get("path", "").strip()
-        listed = self._listed.get(path) or self._listed.get(PurePosixPath(path).name)
+        listed = self._listed_split(row.values.get("path", "").strip()) if self._listed else None
         word = row.values.get("split", "").strip()
         if listed is not None or not word:
             return listed or self._source.split
@@ -146,7 +154,20 @@ def _with_text_content(draft: Draft) -> Draft:
     return replace(draft, content_id=own, group=draft.group or group)
 
 
-def _names(source: SourceOptions, path: Path) -> list[str]:
+def _json(attributes: Mapping[str, object]) -> str:
+    return json.dumps(dict(attributes), ensure_ascii=False, sort_keys=True, default=str)
+
+
+def _depth(value: object) -> int:
+    """How many lists and objects lie within each other; a loop, since recursion is what deep values exhaust."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, Mapping | list)]:
+        depth += 1
+        level = [part for each in level for part in (each.values() if isinstance(each, Mapping) else each)]
+    return depth - 1
+
+
+def _names(source: SourceOptions, path: Location) -> list[str]:
     try:
         return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

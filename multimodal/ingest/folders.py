@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 from multimodal.errors import ConfigError, SourceError
-from multimodal.ingest.reader import Reader, Row, checked
+from multimodal.ingest.locations import Location, RemotePath, files_under, relative_name
+from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.reasons import Reason
+from multimodal.ingest.sidecars import JSON_SUFFIX, TEXT_SUFFIX, Sidecars
 from multimodal.sample import Modality
 
-SIDECAR = ".txt"
+SUFFIXES = (TEXT_SUFFIX, JSON_SUFFIX)
 
 
 class FolderReader(Reader):
-    """A folder of media, at any depth; the text of `a/b.jpg` is in `a/b.txt`, one caption per line."""
+    """A folder of media, at any depth. The text of `a/b.jpg` is in `a/b.txt`, one caption per line, or in `a/b.json`.
+
+    The JSON object holds the row's columns: `text` (one, or a list), and any of style, group, split, speaker.
+    """
+
+    @classmethod
+    def recognises(cls, path: Location, names: Sequence[str]) -> bool:
+        """Any folder: this reader is asked last."""
+        return path.is_dir()
 
     @property
-    def media_root(self) -> Path:
+    def media_root(self) -> Location:
         """The folder itself."""
         return self.source.path
 
@@ -29,33 +39,46 @@ class FolderReader(Reader):
         if not self._media():
             raise SourceError(f"source '{self.source.name}': no media in {self.source.path}")
 
-    def text_files(self) -> list[Path]:
+    def text_files(self) -> list[Location]:
         """All sidecars."""
-        return [path for path in self._files() if path.suffix == SIDECAR]
+        return [path for path in self._files if path.suffix in SUFFIXES]
 
-    def _files(self) -> list[Path]:
-        found = (path for path in self.source.path.rglob("*") if not path.name.startswith(".") and not path.is_dir())
-        return sorted(found, key=lambda path: path.relative_to(self.source.path).as_posix())
+    @cached_property
+    def _files(self) -> list[Location]:
+        return files_under(self.source.path)
 
-    def _media(self) -> list[Path]:
+    def _media(self) -> list[Location]:
         """Media files, and sidecars whose media is missing: those are rows too."""
-        files = self._files()
-        stems = {path.with_suffix("") for path in files if path.suffix != SIDECAR}
-        return [path for path in files if path.suffix != SIDECAR or path.with_suffix("") not in stems]
+        stems = {_stem(path) for path in self._files if path.suffix not in SUFFIXES}
+        lost: dict[str, Location] = {}
+        for path in self.text_files():
+            if _stem(path) not in stems:
+                lost.setdefault(_stem(path), path)
+        return [path for path in self._files if path.suffix not in SUFFIXES or lost.get(_stem(path)) == path]
 
     def _all_rows(self) -> Iterator[Row]:
+        # A pipe is never opened: it would be waited for.
+        there = {path for path in self.text_files() if isinstance(path, RemotePath) or path.is_file()}
         for path in self._media():
-            yield from self._rows_of(path)
+            yield from self._rows_of(path, there)
 
-    def _rows_of(self, path: Path) -> Iterator[Row]:
-        name, sidecar = path.relative_to(self.source.path).as_posix(), path.with_suffix(SIDECAR)
-        if path == sidecar:
+    def _rows_of(self, path: Location, there: set[Location]) -> Iterator[Row]:
+        name = relative_name(path, self.source.path)
+        if path.suffix in SUFFIXES:
             yield Row(name, {}, {}, Reason.MISSING_FILE, "a sidecar without media")
             return
-        if not sidecar.is_file():
-            yield Row(name, {"path": name}, {}, Reason.EMPTY_TEXT, f"no sidecar {sidecar.name}")
+        beside = [path.with_suffix(suffix) for suffix in SUFFIXES]
+        if not any(sidecar in there for sidecar in beside):
+            yield Row(name, {"path": name}, {}, Reason.EMPTY_TEXT, f"no sidecar {beside[0].name}")
             return
-        lines = [line for line in sidecar.read_text("utf-8-sig", "surrogateescape").splitlines() if line.strip()]
-        for number, line in enumerate(lines or [""], start=1):
-            uri = f"{name}#{number}" if len(lines) > 1 else name
-            yield checked(Row(uri, {"path": name, "text": line}))
+        text, json = (_read(sidecar) if sidecar in there else None for sidecar in beside)
+        yield from Sidecars(text, json).rows(Row(name, {"path": name}), self.source.columns)
+
+
+def _stem(path: Location) -> str:
+    return str(path).removesuffix(path.suffix)
+
+
+def _read(path: Location) -> bytes:
+    with path.open("rb") as file:
+        return bytes(file.read())

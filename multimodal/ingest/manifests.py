@@ -6,13 +6,13 @@ import csv
 import difflib
 import json
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from multimodal.errors import ConfigError, SourceError
+from multimodal.ingest.locations import Location, first_line
 from multimodal.ingest.options import Column
 from multimodal.ingest.reader import Reader, Row, checked
 from multimodal.ingest.reasons import Reason
@@ -26,20 +26,37 @@ class Unreadable:
     """A record that could not be parsed."""
 
     detail: str
+    reason: Reason = Reason.INVALID_ROW
 
 
 class ManifestReader(Reader):
-    """A file with one row per sample; a subclass per file format says how records are parsed."""
+    """A table with named columns and one row per sample."""
+
+    suffix: ClassVar[str]
+    """What names of such files end with."""
+
+    @classmethod
+    def recognises(cls, path: Location, names: Sequence[str]) -> bool:
+        """By its name; a `.txt` file by its first line."""
+        if names:
+            return False
+        return path.suffix.lower() == cls.suffix or (path.suffix.lower() == ".txt" and cls._starts(first_line(path)))
+
+    @classmethod
+    def _starts(cls, header: bytes) -> bool:
+        """Whether a `.txt` file with this first line is one."""
+        return False
 
     @property
-    def media_root(self) -> Path:
+    def media_root(self) -> Location:
         """`media_root` of the source, else the manifest's own folder."""
         return self.source.media_root or self.source.path.parent
 
     def check(self) -> None:
         """All mapped columns, and those that the task cannot do without, must be there."""
         found = self.columns()
-        mapped = {name: self.source.columns.get(name, name) for name in self._required()} | dict(self.source.columns)
+        given = self.mapped_columns()
+        mapped = {name: given.get(name, name) for name in self._required()} | given
         for name, column in mapped.items():
             if column not in found:
                 near = difflib.get_close_matches(column, found, n=1)
@@ -49,7 +66,11 @@ class ManifestReader(Reader):
                     f"its columns: {', '.join(found)}; {hint}"
                 )
 
-    def text_files(self) -> list[Path]:
+    def mapped_columns(self) -> dict[Column, str]:
+        """Standard name -> column, where they differ."""
+        return dict(self.source.columns)
+
+    def text_files(self) -> list[Location]:
         """The manifest."""
         return [self.source.path]
 
@@ -61,9 +82,6 @@ class ManifestReader(Reader):
             SourceError: the manifest is empty, or a name occurs twice.
         """
 
-    @abstractmethod
-    def _records(self) -> Iterator[Mapping[str, Any] | Unreadable]: ...
-
     def _required(self) -> list[Column]:
         if self.source.task.modality is not Modality.TEXT:
             return ["path", "text"]
@@ -74,32 +92,35 @@ class ManifestReader(Reader):
             needed.append("style")
         return needed
 
-    def _all_rows(self) -> Iterator[Row]:
-        columns = self._standard_columns()
-        for number, record in enumerate(self._records(), start=1):
-            uri = f"{self.source.path.name}#{number}"
-            if isinstance(record, Unreadable):
-                yield Row(uri, {}, {}, Reason.INVALID_ROW, record.detail)
-            else:
-                yield checked(_row(uri, record, columns))
-
     def _standard_columns(self) -> dict[str, str]:
         """Standard name -> column; a column that is mapped to one name does not serve as another."""
-        mapped = dict(self.source.columns)
+        mapped = self.mapped_columns()
         taken = set(mapped.values())
         return {name: mapped.get(name, name) for name in STANDARD_COLUMNS if name in mapped or name not in taken}
 
 
-class DelimitedReader(ManifestReader):
+class TextManifestReader(ManifestReader):
+    """A manifest that is a text file; a subclass per format says how records are parsed."""
+
+    @abstractmethod
+    def _records(self) -> Iterator[Mapping[str, Any] | Unreadable]: ...
+
+    def _all_rows(self) -> Iterator[Row]:
+        columns = self._standard_columns()
+        for number, record in enumerate(self._records(), start=1):
+            yield record_row(f"{self.source.path.name}#{number}", record, columns)
+
+
+class DelimitedReader(TextManifestReader):
     """Lines of fields under a header line."""
 
-    delimiter = ","
-    quoting: int = csv.QUOTE_MINIMAL
+    delimiter: ClassVar[str]
+    quoting: ClassVar[int] = csv.QUOTE_MINIMAL
 
     def columns(self) -> list[str]:
         """The first line."""
         with self._open() as lines:
-            header = next(self._parse(lines), None)
+            header = next(parse_delimited(lines, self.delimiter, self.quoting), None)
         if not isinstance(header, list):
             raise SourceError(f"source '{self.source.name}': {self.source.path} is empty; expected a header line")
         names = [name.strip() for name in header]
@@ -110,26 +131,10 @@ class DelimitedReader(ManifestReader):
     def _open(self) -> Any:
         return self.source.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
-    def _parse(self, lines: Iterator[str]) -> Iterator[list[str] | Unreadable]:
-        reader = csv.reader(lines, delimiter=self.delimiter, quoting=self.quoting, strict=True)  # type: ignore[arg-type]
-        while True:
-            start = reader.line_num + 1
-            try:
-                fields = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                # An unclosed quote has swallowed the rows behind it: each of them gets its own place in the ledger.
-                span = f"{error} in lines {start} to {reader.line_num}"
-                yield from (Unreadable(f"line {line}: {span}") for line in range(start, reader.line_num + 1))
-                continue
-            if fields:
-                yield fields
-
     def _records(self) -> Iterator[Mapping[str, Any] | Unreadable]:
         names = self.columns()
         with self._open() as lines:
-            for fields in islice(self._parse(lines), 1, None):
+            for fields in islice(parse_delimited(lines, self.delimiter, self.quoting), 1, None):
                 if isinstance(fields, Unreadable):
                     yield fields
                 elif len(fields) != len(names):
@@ -141,16 +146,34 @@ class DelimitedReader(ManifestReader):
 class CsvReader(DelimitedReader):
     """Comma-separated, quoted as in RFC 4180."""
 
+    suffix = ".csv"
+    delimiter = ","
+
+    @classmethod
+    def _starts(cls, header: bytes) -> bool:
+        return b"," in header and not TsvReader._starts(header) and not JsonlReader._starts(header)
+
 
 class TsvReader(DelimitedReader):
     """Tab-separated; a quotation mark is a character like any other, as in the TSV files of text corpora."""
 
+    suffix = ".tsv"
     delimiter = "\t"
     quoting = csv.QUOTE_NONE
 
+    @classmethod
+    def _starts(cls, header: bytes) -> bool:
+        return b"\t" in header and not JsonlReader._starts(header)
 
-class JsonlReader(ManifestReader):
+
+class JsonlReader(TextManifestReader):
     """One JSON object per line; the columns are the keys of the first one."""
+
+    suffix = ".jsonl"
+
+    @classmethod
+    def _starts(cls, header: bytes) -> bool:
+        return header.lstrip().startswith(b"{")
 
     def columns(self) -> list[str]:
         """Keys of the first object."""
@@ -164,6 +187,35 @@ class JsonlReader(ManifestReader):
             for line in lines:
                 if line.strip():
                     yield _json_object(line)
+
+
+def parse_delimited(lines: Iterable[str], delimiter: str, quoting: int) -> Iterator[list[str] | Unreadable]:
+    """Lines of fields, the empty ones left out."""
+    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
+    while True:
+        start = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            # An unclosed quote has swallowed the rows behind it: each of them gets its own place in the ledger.
+            span = f"{error} in lines {start} to {reader.line_num}"
+            yield from (Unreadable(f"line {line}: {span}") for line in range(start, reader.line_num + 1))
+            continue
+        if fields:
+            yield fields
+
+
+def record_row(uri: str, record: Mapping[str, Any] | Unreadable, columns: Mapping[str, str]) -> Row:
+    """The row of a record.
+
+    Args:
+        columns: standard name -> key of the record; its further keys are attributes.
+    """
+    if isinstance(record, Unreadable):
+        return Row(uri, {}, {}, record.reason, record.detail)
+    return checked(_row(uri, record, columns))
 
 
 def _json_object(line: str) -> Mapping[str, Any] | Unreadable:

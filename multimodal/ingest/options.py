@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
+from multimodal.ingest.locations import LocationField
 from multimodal.options import Options
 from multimodal.sample import Split, Task
 
 Column = Literal["path", "text", "input", "style", "group", "split", "speaker", "hint", "picture"]
 """Standard names of a row's columns."""
+
+Kind = Literal[
+    "csv", "tsv", "jsonl", "text", "parquet", "webdataset", "huggingface", "coco", "karpathy", "flickr",
+    "librispeech", "common_voice", "ljspeech", "folder",
+]  # fmt: skip
+"""Kinds of sources."""
+
+TextCheck = Literal["markup", "url", "email", "phone", "secret", "control", "file_name"]
+"""What a text can be refused for."""
 
 
 class SourceOptions(Options):
@@ -19,9 +28,9 @@ class SourceOptions(Options):
 
     Args:
         name: names the source in the ledger and in reports.
-        path: a manifest file (.csv, .tsv, .jsonl, or .txt recognised by its first line, the header), or a folder of
-            media with sidecar `.txt` files.
+        path: a file or a folder of one of the kinds, local or a URL of any file system that fsspec knows.
         task: what its rows are for.
+        kind: what lies at the path; None recognises it (`multimodal.ingest.readers` lists the kinds).
         columns: standard name -> column of the manifest, where they differ; standard names are path, text, input,
             style, group, split, speaker, and of further inputs, each of which a row may leave empty: hint, a text
             that says what to expect, and picture, a media path.
@@ -35,27 +44,75 @@ class SourceOptions(Options):
     """
 
     name: str
-    path: Path
+    path: LocationField
     task: Task
+    kind: Kind | None = None
     columns: dict[Column, str] = Field(default_factory=dict)
-    media_root: Path | None = None
+    media_root: LocationField | None = None
     style: str = ""
     split: Split | None = None
     split_values: dict[str, Split] = Field(default_factory=dict)
-    split_files: dict[Split, Path] = Field(default_factory=dict)
+    split_files: dict[Split, LocationField] = Field(default_factory=dict)
     limit: int | None = Field(default=None, ge=1)
 
 
 class CheckOptions(Options):
-    """Limits that a row must keep; a row beyond one is quarantined with the reason of that name."""
+    """Limits that a row must keep; a row beyond one is quarantined with the reason of that name.
+
+    Those on media are held against the file's header first: what is beyond them is never decoded.
+
+    Args:
+        max_file_bytes: of one media file.
+        min_image_pixels, max_image_pixels: width times height.
+        max_aspect_ratio: longer side over shorter side of a picture.
+        max_frames: of an animation or of a picture of several pages; the first one is used.
+        max_channels: of a sound; 5.1 has 6.
+        min_sampling_rate, max_sampling_rate: Hz.
+        max_text_chars: of a text after normalisation.
+        max_json_depth: of nested values in a row's further columns.
+        silence_dbfs: a sound whose peak stays below is silent.
+        min_image_contrast: levels of 0 to 255 between a picture's darkest and brightest, in the channel where they
+            differ most; 1 refuses pictures of a single colour, 0 none.
+        max_clipped_share: share of a sound's samples at full scale; 1 refuses none.
+        max_silent_share: share of a sound's windows of 20 ms that stay below `silence_dbfs`; 1 refuses none.
+        refuse_texts: what a target text must not hold; `file_name`: be the name of the row's media.
+        scripts: Unicode scripts of which letters should be (LATIN, CYRILLIC, CJK, ...); none allows all.
+        min_script_share: share of a text's letters that must be of them.
+    """
 
     max_file_bytes: int = Field(default=32 * 2**20, ge=1)
     min_image_pixels: int = Field(default=16 * 16, ge=1)
     max_image_pixels: int = Field(default=40_000_000, ge=1)
+    max_aspect_ratio: float = Field(default=100.0, ge=1)
+    max_frames: int = Field(default=1000, ge=1)
+    max_channels: int = Field(default=8, ge=1)
+    min_sampling_rate: int = Field(default=4_000, ge=1)
+    max_sampling_rate: int = Field(default=192_000, ge=1)
     min_clip_seconds: float = Field(default=0.1, ge=0)
     max_clip_seconds: float = Field(default=30.0, gt=0)
     max_text_chars: int = Field(default=400, ge=1)
+    max_json_depth: int = Field(default=32, ge=1)
     silence_dbfs: float = -60.0
+    min_image_contrast: int = Field(default=0, ge=0, le=255)
+    max_clipped_share: float = Field(default=1.0, ge=0, le=1)
+    max_silent_share: float = Field(default=1.0, ge=0, le=1)
+    refuse_texts: tuple[TextCheck, ...] = ()
+    scripts: tuple[str, ...] = ()
+    min_script_share: float = Field(default=0.5, gt=0, le=1)
+
+
+class SandboxOptions(Options):
+    """The processes that media is decoded in, so that a hostile file costs one row and nothing else.
+
+    Args:
+        workers: processes; None is one per core that this program may use, at most 8.
+        timeout_seconds: one file may take; its process is killed then.
+        memory_mib: one process may use beyond what it needs to start.
+    """
+
+    workers: int | None = Field(default=None, ge=1, le=64)
+    timeout_seconds: float = Field(default=20.0, gt=0)
+    memory_mib: int = Field(default=1024, ge=64)
 
 
 class SplitOptions(Options):
@@ -80,6 +137,7 @@ class IngestOptions(Options):
 
     sources: tuple[SourceOptions, ...] = Field(min_length=1)
     checks: CheckOptions = CheckOptions()
+    sandbox: SandboxOptions = SandboxOptions()
     splits: SplitOptions = SplitOptions()
 
     @model_validator(mode="after")

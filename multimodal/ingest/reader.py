@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
+from multimodal.ingest.locations import Location, join
 from multimodal.ingest.options import SourceOptions
 from multimodal.ingest.reasons import Reason
+from multimodal.ingest.refs import ArchiveMember, MediaRef, ParquetCell, name_problem
 from multimodal.sample import Modality
 
 
@@ -20,11 +21,14 @@ class Row:
     """One row of a source, as found.
 
     Args:
-        uri: `<manifest>#<row, from 1>`, or the media path in a folder (`#<line>` for a sidecar of several lines).
+        uri: `<file>#<place>`, the file relative to the source. The place is the row or line (from 1) of a text file,
+            the offset in bytes of an archive's member, `<row group>.<row>` of Parquet, or a JSON pointer (RFC 6901).
+            In a folder it is the media path (`#<line>` for a sidecar of several lines).
         values: standard name -> value; absent where the source has no such column.
         attributes: the further columns.
         problem: reason to quarantine the row as it is, None where it could be read.
         detail: what exactly was found.
+        media: where the row's media lies, where it has no file of its own.
     """
 
     uri: str
@@ -32,6 +36,7 @@ class Row:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     problem: Reason | None = None
     detail: str = ""
+    media: ArchiveMember | ParquetCell | None = None
 
 
 class Reader(ABC):
@@ -40,9 +45,18 @@ class Reader(ABC):
     def __init__(self, source: SourceOptions) -> None:
         self.source = source
 
+    @classmethod
+    @abstractmethod
+    def recognises(cls, path: Location, names: Sequence[str]) -> bool:
+        """Whether what lies at a path looks like a source of this kind.
+
+        Args:
+            names: relative names of all files under a folder; none for a file.
+        """
+
     @property
     @abstractmethod
-    def media_root(self) -> Path:
+    def media_root(self) -> Location:
         """Folder that the rows' paths are relative to."""
 
     @abstractmethod
@@ -55,7 +69,7 @@ class Reader(ABC):
         """
 
     @abstractmethod
-    def text_files(self) -> list[Path]:
+    def text_files(self) -> list[Location]:
         """The files that the rows themselves (not their media) come from."""
 
     @abstractmethod
@@ -65,17 +79,19 @@ class Reader(ABC):
         """All rows, at most `source.limit`."""
         return islice(self._all_rows(), self.source.limit)
 
-    def media_path(self, row: Row) -> Path | None:
+    def media_path(self, row: Row) -> MediaRef | None:
         """Where the media of a row lies, None where the task has none or the row names none."""
-        return self._path(row, "path") if self.source.task.modality is not Modality.TEXT else None
+        if self.source.task.modality is Modality.TEXT:
+            return None
+        return row.media or self._ref(row, "path")
 
-    def picture_path(self, row: Row) -> Path | None:
+    def picture_path(self, row: Row) -> MediaRef | None:
         """Where the picture beside a row's content lies, None where there is none."""
-        return self._path(row, "picture")
+        return self._ref(row, "picture")
 
-    def _path(self, row: Row, column: str) -> Path | None:
+    def _ref(self, row: Row, column: str) -> MediaRef | None:
         name = row.values.get(column, "").strip()
-        return self.media_root / name if name else None
+        return join(self.media_root, name) if name else None
 
 
 def checked(row: Row) -> Row:
@@ -87,4 +103,12 @@ def checked(row: Row) -> Row:
     except UnicodeEncodeError as error:
         shown = error.object[max(0, error.start - 20) : error.end + 20].encode("utf-8", "backslashreplace").decode()
         return Row(row.uri, {}, {}, Reason.INVALID_UTF8, f"bytes that are no UTF-8 at ...{shown}...")
+    except RecursionError:
+        return Row(row.uri, {}, {}, Reason.JSON_TOO_DEEP, "values nested too deep to be written down")
     return row
+
+
+def within(row: Row) -> Row:
+    """The row, or its quarantine where the path that it names leads out of the source."""
+    problem = name_problem(row.values.get("path", ""))
+    return Row(row.uri, {}, {}, Reason.UNSAFE_NAME, problem) if problem else row

@@ -5,40 +5,67 @@ from __future__ import annotations
 
 from multimodal.errors import SourceError
 from multimodal.ingest.folders import FolderReader
+from multimodal.ingest.layouts.coco import CocoReader, KarpathyReader
+from multimodal.ingest.layouts.common_voice import CommonVoiceReader
+from multimodal.ingest.layouts.flickr import FlickrReader
+from multimodal.ingest.layouts.librispeech import LibriSpeechReader
+from multimodal.ingest.layouts.ljspeech import LJSpeechReader
+from multimodal.ingest.locations import names_under
 from multimodal.ingest.manifests import CsvReader, JsonlReader, TsvReader
-from multimodal.ingest.options import SourceOptions
+from multimodal.ingest.options import Kind, SourceOptions
+from multimodal.ingest.parquet import HuggingFaceReader, ParquetReader
 from multimodal.ingest.reader import Reader
+from multimodal.ingest.texts import TextReader
+from multimodal.ingest.webdataset import WebDatasetReader
 
-READERS: dict[str, type[Reader]] = {".csv": CsvReader, ".tsv": TsvReader, ".jsonl": JsonlReader}
-"""Manifest suffix -> reader; `.txt` is recognised by its first line."""
+READERS: dict[Kind, type[Reader]] = {
+    "csv": CsvReader,
+    "tsv": TsvReader,
+    "jsonl": JsonlReader,
+    "text": TextReader,
+    "parquet": ParquetReader,
+    "webdataset": WebDatasetReader,
+    "karpathy": KarpathyReader,
+    "coco": CocoReader,
+    "librispeech": LibriSpeechReader,
+    "common_voice": CommonVoiceReader,
+    "ljspeech": LJSpeechReader,
+    "flickr": FlickrReader,
+    "huggingface": HuggingFaceReader,
+    "folder": FolderReader,
+}
+"""Kind -> reader; a source without `kind` is read by the first of them that recognises it."""
 
 
 def open_reader(source: SourceOptions) -> Reader:
     """The reader of a source, checked.
 
     Raises:
-        SourceError: nothing is at the path, or it is neither a folder nor a manifest of a known kind.
-        ConfigError: a needed column is not there.
+        SourceError: nothing is at the path, or it is of no known kind.
+        ConfigError: a needed column is not there, or the task does not go with the kind.
     """
     for path in (source.path, *source.split_files.values(), *([source.media_root] if source.media_root else [])):
         if not path.exists():
             raise SourceError(f"source '{source.name}': nothing at {path}; correct the path in the configuration")
-    reader = _reader_kind(source)(source)
+    reader = READERS[kind_of(source)](source)
     reader.check()
     return reader
 
 
-def _reader_kind(source: SourceOptions) -> type[Reader]:
-    if source.path.is_dir():
-        return FolderReader
-    suffix = source.path.suffix.lower()
-    if suffix in READERS:
-        return READERS[suffix]
-    with source.path.open("rb") as file:
-        header = file.readline(1 << 16)
-    if header.lstrip().startswith(b"{"):
-        return JsonlReader
-    if b"\t" in header or b"," in header:
-        return TsvReader if b"\t" in header else CsvReader
-    known = f"known: {', '.join(READERS)}, or .txt with a header line"
-    raise SourceError(f"source '{source.name}': {source.path} is no folder and no manifest; {known}")
+def kind_of(source: SourceOptions) -> Kind:
+    """What a source says that it is, else what it looks like.
+
+    Raises:
+        SourceError: it looks like nothing that is known.
+    """
+    if source.kind is not None:
+        return source.kind
+    is_folder = source.path.is_dir()
+    names = names_under(source.path) if is_folder else []
+    if is_folder and not names:
+        return "folder"  # whose reader says that it is empty
+    kind = next((kind for kind, reader in READERS.items() if reader.recognises(source.path, names)), None)
+    if kind is None:
+        known = ", ".join(READERS)
+        raise SourceError(f"source '{source.name}': {source.path} is of no known kind; the kinds are {known}")
+    return kind

@@ -2,53 +2,68 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from multimodal.dataset import Dataset, DatasetInfo, DatasetWriter, Fate, LedgerRow
-from multimodal.errors import MediaError
-from multimodal.fingerprint import code_version, digest, file_digest, fingerprint, read_index
+from multimodal.errors import MediaError, UnreachableError
+from multimodal.fingerprint import code_version, digest, fingerprint, read_index
 from multimodal.ingest.drafts import Draft, Drafter
-from multimodal.ingest.media import read_media
+from multimodal.ingest.locations import Location, digest_of, relative_name, size_of
 from multimodal.ingest.options import CheckOptions, IngestOptions
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.readers import open_reader
+from multimodal.ingest.refs import MediaRef, files_of, read_ref
+from multimodal.ingest.sandbox import Media, Sandbox
 from multimodal.ingest.splits import SplitAssigner
 from multimodal.sample import Content, Modality
 
 Progress = Callable[[int, int], None]
 CODE = ("ingest", "dataset.py", "sample.py")
+T = TypeVar("T")
 ROWS_PER_CHUNK = 256
+FILES_PER_TASK = 16
+"""A thread hashes so many files at a time: one by one, handing them over would cost more than hashing them."""
 
 
 def plan_ingest(options: IngestOptions, seed: int) -> dict[str, Any]:
     """See `multimodal.ingest.plan_ingest`."""
+    return _plan(options, seed)[0]
+
+
+def _plan(options: IngestOptions, seed: int) -> tuple[dict[str, Any], int]:
+    """The parts of the fingerprint, and how many rows there are."""
     readers = [open_reader(source) for source in options.sources]
-    with _decoders() as pool:
-        inputs = [[reader.source.name, _inputs(reader, pool)] for reader in readers]
-    return {
+    with _hashers() as pool:
+        found = [_inputs(reader, pool, options.checks) for reader in readers]
+    inputs = [[reader.source.name, named] for reader, (named, _) in zip(readers, found, strict=True)]
+    parts = {
         "inputs": digest(inputs),
-        "options": options.model_dump(mode="json"),
+        # How many processes decode changes nothing in the result.
+        "options": options.model_dump(mode="json", exclude={"sandbox": {"workers"}}),
         "seed": seed,
         "code": code_version(*CODE),
     }
+    return parts, sum(rows for _, rows in found)
 
 
 def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Progress | None = None) -> DatasetInfo:
     """See `multimodal.ingest.ingest`."""
-    parts = plan_ingest(options, seed)
+    parts, total = _plan(options, seed)
     key = fingerprint(parts)
     folder, ledger = workspace / "dataset" / key, workspace / "ledger" / key
     if read_index(folder) is None or read_index(ledger) is None:
         readers = [open_reader(source) for source in options.sources]
-        total = sum(1 for reader in readers for _ in reader.rows())
-        with DatasetWriter.open(folder, ledger, parts) as writer, _decoders() as pool:
-            intake = _Intake(options, writer, pool)
+        sandbox = Sandbox(options.checks, options.sandbox)
+        with DatasetWriter.open(folder, ledger, parts) as writer, sandbox:
+            intake = _Intake(options, writer, sandbox)
             done = 0
             for chunk in _chunks(_claims(readers, options.checks)):
                 intake.add(chunk)
@@ -71,11 +86,11 @@ class _Claim:
 class _Intake:
     """Gives each row its fate; samples are written when all rows, and so all splits, are known."""
 
-    def __init__(self, options: IngestOptions, writer: DatasetWriter, pool: Executor) -> None:
-        self._checks, self._writer, self._pool = options.checks, writer, pool
+    def __init__(self, options: IngestOptions, writer: DatasetWriter, sandbox: Sandbox) -> None:
+        self._checks, self._writer, self._sandbox = options.checks, writer, sandbox
         self._splits = SplitAssigner(options.splits)
         self._kept: dict[str, Draft] = {}
-        self._media: dict[tuple[Path, Modality], str | MediaError] = {}
+        self._media: dict[tuple[MediaRef, Modality], str | MediaError] = {}
         self._written: set[str] = set()
 
     def add(self, chunk: list[_Claim]) -> None:
@@ -83,8 +98,8 @@ class _Intake:
         drafts = [claim.draft for claim in chunk if isinstance(claim.draft, Draft)]
         needed = dict.fromkeys(key for draft in drafts for key in draft.files)
         new = [key for key in needed if key not in self._media]
-        for key, result in zip(new, self._pool.map(self._read, new), strict=True):
-            self._media[key] = result if isinstance(result, MediaError) else self._store(result)
+        for key, result in zip(new, self._sandbox.inspect(self._unread(*key) for key in new), strict=True):
+            self._media[key] = result if isinstance(result, MediaError) else self._store(result[0])
         for claim in chunk:
             self._writer.add_ledger(self._settle(claim))
 
@@ -93,11 +108,8 @@ class _Intake:
         for draft in self._kept.values():
             self._writer.add_sample(draft.sample(self._splits.split(draft.content_id)))
 
-    def _read(self, key: tuple[Path, Modality]) -> Content | MediaError:
-        try:
-            return read_media(*key, self._checks)
-        except MediaError as error:
-            return error
+    def _unread(self, ref: MediaRef, modality: Modality) -> Media:
+        return partial(read_ref, ref, self._checks), modality
 
     def _store(self, content: Content) -> str:
         if content.content_id not in self._written:
@@ -142,30 +154,47 @@ def _draft(drafter: Drafter, row: Row) -> Draft | MediaError:
         return error
 
 
-def _chunks(claims: Iterator[_Claim]) -> Iterator[list[_Claim]]:
-    while chunk := list(islice(claims, ROWS_PER_CHUNK)):
+def _chunks(items: Iterable[T], size: int = ROWS_PER_CHUNK) -> Iterator[list[T]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
         yield chunk
 
 
-def _inputs(reader: Reader, pool: Executor) -> list[list[str]]:
-    """Name and digest of every file that the rows of a source come from or refer to."""
-    media = (path for row in reader.rows() for path in (reader.media_path(row), reader.picture_path(row)))
-    named = [*reader.text_files(), *reader.source.split_files.values(), *media]
-    files = list(dict.fromkeys(path for path in named if path is not None))
-    names = (_printable(os.path.relpath(path, reader.media_root)) for path in files)
-    return [[name, found] for name, found in zip(names, pool.map(_digest_or_problem, files), strict=True)]
+def _inputs(reader: Reader, pool: Executor, checks: CheckOptions) -> tuple[list[list[str]], int]:
+    """Name and digest of every file that the rows of a source come from or refer to, and the number of rows."""
+    names: dict[Location, str] = {}
+    rows = 0
+    for row in reader.rows():
+        rows += 1
+        for ref, column in ((reader.media_path(row), "path"), (reader.picture_path(row), "picture")):
+            for file in () if ref is None else files_of(ref):
+                names.setdefault(file, row.values.get(column, "").strip())
+    largest: dict[Location, float] = dict.fromkeys(names, checks.max_file_bytes)
+    for path in (*reader.text_files(), *reader.source.split_files.values()):
+        names[path], largest[path] = relative_name(path, reader.media_root), math.inf
+    found = chain.from_iterable(pool.map(_digests, _chunks(largest.items(), FILES_PER_TASK)))
+    return [[_printable(name), one] for name, one in zip(names.values(), found, strict=True)], rows
 
 
-def _digest_or_problem(path: Path) -> str:
+def _digests(files: list[tuple[Location, float]]) -> list[str]:
+    return [_digest_or_problem(*file) for file in files]
+
+
+def _digest_or_problem(path: Location, max_bytes: float) -> str:
     try:
-        return file_digest(path) if path.is_file() else "missing"
+        if not path.is_file():
+            return "missing"
+        size = size_of(path)
+        return digest_of(path) if size <= max_bytes else f"{size} bytes"
+    except UnreachableError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         return f"unreadable: {type(error).__name__}"
 
 
-def _decoders() -> ThreadPoolExecutor:
-    """Threads are enough: Pillow, libsndfile and hashing let go of the interpreter while they work."""
-    return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="decode")
+def _hashers() -> ThreadPoolExecutor:
+    """Threads are enough: hashing lets go of the interpreter while it works."""
+    return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="hash")
 
 
 def _printable(text: str) -> str:

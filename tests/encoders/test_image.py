@@ -83,12 +83,20 @@ def test_fingerprint_tells_weights_apart(tmp_path: Path) -> None:
     assert changed.fingerprint != encoder.fingerprint
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", picture()[:200], picture(kind="JPEG")[:300]])
-def test_what_is_no_picture_is_refused_with_a_reason(data: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "wrong_format"),
+        (b"no picture", "wrong_format"),
+        (picture()[:200], "truncated_image"),
+        (picture(kind="JPEG")[:300], "truncated_image"),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_a_reason(data: bytes, reason: str, tmp_path: Path) -> None:
     """Typed for the ledger, never a stack of Pillow's."""
     with pytest.raises(MediaError) as refused:
         build(TINY, tmp_path).preprocess(data)
-    assert refused.value.reason == "unreadable_image"
+    assert refused.value.reason == reason
 
 
 @pytest.mark.parametrize(

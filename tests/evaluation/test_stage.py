@@ -92,6 +92,8 @@ def test_what_is_written_can_be_read_back(corpus, perfect, tmp_path):
     assert report == EvaluationReport.load(report.path)
     assert report.scores == tuple(score for result in results for score in result.scores)
     rows = pq.read_table(report.predictions)
+    places = {sample.sample_id: (sample.source, sample.uri) for sample in corpus.dataset.samples()}
+    assert {row["sample_id"]: (row["source"], row["uri"]) for row in rows.to_pylist()}.items() <= places.items()
     assert rows.schema.equals(SCHEMA) and rows.num_rows == sum(len(result.items) for result in results)
     assert json.loads(report.json.read_text()) == json.loads(json.dumps(report_values(inputs)))
     assert report.html.read_text().startswith("<!doctype html>")

@@ -23,6 +23,17 @@ def test_a_long_summary_leaves_the_stage_its_name(monkeypatch, width):
     assert [word for word in words if word in line.split()] == line.split()
 
 
+def test_a_note_is_a_line_above_the_bar(monkeypatch):
+    """What the stage found out stays to be read; square brackets in it are text."""
+    printed = io.StringIO()
+    monkeypatch.setattr(reporter, "console", lambda: Console(width=80, file=printed))
+    with reporter.StageReporter("ingest", "no earlier result", None) as report:
+        report.note("books [old]: text (recognised)")
+        report.finish("done")
+    first, *_ = printed.getvalue().splitlines()
+    assert first.split() == ["ingest", "books", "[old]:", "text", "(recognised)"]
+
+
 def test_programs_of_the_environment_are_named_so_that_a_shell_finds_them(monkeypatch):
     """By name where the environment is active, by path where it is not."""
     folder = Path(sys.executable).parent

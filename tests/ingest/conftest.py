@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -58,3 +59,23 @@ def manifest(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def tar() -> Callable[..., bytes]:
+    """`tar(members, end=True)`: bytes of a tar file; a member is (name, bytes), or a TarInfo of any kind."""
+
+    def pack(members: Sequence[tuple[str, bytes] | tarfile.TarInfo], end: bool = True) -> bytes:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as file:
+            for member in members:
+                if isinstance(member, tarfile.TarInfo):
+                    file.addfile(member)
+                    continue
+                info = tarfile.TarInfo(member[0])
+                info.size = len(member[1])
+                file.addfile(info, io.BytesIO(member[1]))
+            used = file.offset
+        return buffer.getvalue() if end else buffer.getvalue()[:used]
+
+    return pack

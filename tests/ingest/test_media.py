@@ -10,7 +10,7 @@ import soundfile
 from PIL import Image
 
 from multimodal.errors import MediaError
-from multimodal.ingest.media import check_media, read_media
+from multimodal.ingest.media import check_media, read_file
 from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.reasons import Reason
 from multimodal.sample import Modality, content_digest
@@ -145,9 +145,9 @@ def test_random_damage_never_escapes_the_typed_reasons(picture, sound):
 def test_reading_keeps_the_bytes_and_keys_them(tmp_path, picture):
     """The content is the file's bytes as found, keyed by their digest."""
     (tmp_path / "a.jpg").write_bytes(picture())
-    content = read_media(tmp_path / "a.jpg", Modality.IMAGE, CHECKS)
-    assert content.data == picture()
-    assert content.content_id == content_digest(picture())
+    data = read_file(tmp_path / "a.jpg", CHECKS)
+    assert data == picture()
+    assert check_media(data, Modality.IMAGE, CHECKS).content_id == content_digest(picture())
 
 
 def test_what_is_no_plain_file_is_missing(tmp_path, picture):
@@ -155,9 +155,9 @@ def test_what_is_no_plain_file_is_missing(tmp_path, picture):
     os.mkfifo(tmp_path / "pipe.jpg")
     for name in ("absent.jpg", ".", "pipe.jpg", "nul\0.jpg", "x" * 5000):
         with pytest.raises(MediaError) as caught:
-            read_media(tmp_path / name, Modality.IMAGE, CHECKS)
+            read_file(tmp_path / name, CHECKS)
         assert caught.value.reason == Reason.MISSING_FILE
     (tmp_path / "big.jpg").write_bytes(picture())
     with pytest.raises(MediaError) as caught:
-        read_media(tmp_path / "big.jpg", Modality.IMAGE, CheckOptions(max_file_bytes=100))
+        read_file(tmp_path / "big.jpg", CheckOptions(max_file_bytes=100))
     assert caught.value.reason == Reason.TOO_LARGE

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+import os
+from typing import get_args
 
 import pytest
 
 from multimodal.errors import ConfigError, SourceError
+from multimodal.ingest import source_kinds
 from multimodal.ingest.folders import FolderReader
 from multimodal.ingest.manifests import CsvReader, JsonlReader, TsvReader
-from multimodal.ingest.options import SourceOptions
-from multimodal.ingest.readers import open_reader
+from multimodal.ingest.options import IngestOptions, Kind, SourceOptions
+from multimodal.ingest.readers import READERS, open_reader
 from multimodal.ingest.reasons import Reason
+from multimodal.ingest.texts import TextReader
 
 
 def rows_of(path, task="caption", **options):
@@ -104,7 +108,8 @@ def test_a_source_that_is_not_there_is_refused(tmp_path, manifest):
         ("m.csv", "", "is empty"),
         ("m.csv", "path,text,text\n", "twice"),
         ("m.jsonl", "\n[1]\n", "no JSON object"),
-        ("m.parquet", "PAR1", "no manifest"),
+        ("m.parquet", "PAR1", "no Parquet that can be read"),
+        ("m.bin", "x", "of no known kind; the kinds are csv, tsv, .* folder"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused(tmp_path, name, content, message):
@@ -185,3 +190,64 @@ def test_limit_reads_the_first_rows(manifest):
     """`limit` is for trials: the first rows and no more."""
     path = manifest("m.csv", [["path", "text"], *[[f"{n}.jpg", "x"] for n in range(9)]])
     assert [row.values["path"] for row in rows_of(path, limit=2)] == ["0.jpg", "1.jpg"]
+
+
+def test_a_json_sidecar_gives_columns_and_texts(tmp_path, picture):
+    """One text or a list; further keys are attributes; the lines of a .txt beside it go before its texts."""
+    for name in "abcd":
+        (tmp_path / f"{name}.jpg").write_bytes(picture())
+    (tmp_path / "a.json").write_text(json.dumps({"text": ["one", "two"], "speaker": "eve", "n": 3}))
+    (tmp_path / "b.json").write_text(json.dumps({"text": "no", "style": "plain"}))
+    (tmp_path / "b.txt").write_text("three\n")
+    (tmp_path / "c.json").write_text("{")
+    (tmp_path / "d.json").write_text(json.dumps({"caption": {"x": 1}, "text": "four"}))
+    (tmp_path / "lost.json").write_text("{}")
+    rows = rows_of(tmp_path)
+    assert [row.uri for row in rows] == ["a.jpg#1", "a.jpg#2", "b.jpg", "c.jpg", "d.jpg", "lost.json"]
+    assert rows[1].values == {"path": "a.jpg", "text": "two", "speaker": "eve"} and rows[1].attributes == {"n": 3}
+    assert rows[2].values == {"path": "b.jpg", "text": "three", "style": "plain"}
+    assert [row.problem for row in rows[3:]] == [Reason.INVALID_ROW, None, Reason.MISSING_FILE]
+    assert rows_of(tmp_path, columns={"text": "caption"})[-2].problem == Reason.INVALID_ROW
+
+
+def test_a_pipe_for_a_sidecar_is_not_waited_for(tmp_path, picture):
+    """Opening it would wait for a writer for ever."""
+    (tmp_path / "a.jpg").write_bytes(picture())
+    os.mkfifo(tmp_path / "a.txt")
+    assert [row.problem for row in rows_of(tmp_path)] == [Reason.EMPTY_TEXT]
+
+
+def test_plain_text_is_a_text_a_line(tmp_path):
+    """For infill only; blank lines are no rows but count as lines; broken bytes spoil their own line."""
+    path = tmp_path / "book.txt"
+    path.write_bytes(b"\xef\xbb\xbfIt began.\n\ncaf\xe9\nIt ended, so it did.\n")
+    reader = open_reader(SourceOptions(name="s", path=path, task="infill"))
+    assert isinstance(reader, TextReader)
+    found = [(row.uri, row.values.get("text"), row.problem) for row in reader.rows()]
+    assert found == [
+        ("book.txt#1", "It began.\n", None),
+        ("book.txt#3", None, Reason.INVALID_UTF8),
+        ("book.txt#4", "It ended, so it did.\n", None),
+    ]
+    with pytest.raises(ConfigError, match="serves infill; task denoise needs a manifest"):
+        rows_of(path, "denoise")
+
+
+def test_kind_overrules_what_a_source_looks_like(tmp_path):
+    """A first line with a comma looks like CSV; the kinds that can be named are those that have a reader."""
+    path = tmp_path / "book.txt"
+    path.write_text("Yes, it began.\n")
+    assert [row.values["text"] for row in rows_of(path, "infill", kind="text")] == ["Yes, it began.\n"]
+    with pytest.raises(ConfigError, match="no column 'text'"):
+        rows_of(path, "infill")
+    assert set(READERS) == set(get_args(Kind))
+
+
+def test_how_sources_are_read_can_be_told(tmp_path, manifest):
+    """By name: the kind, and whether it was recognised or given."""
+    path = manifest("m.txt", [["text"], ["x"]])
+    sources = [
+        {"name": "a", "path": path, "task": "infill"},
+        {"name": "b", "path": path, "task": "infill", "kind": "csv"},
+    ]
+    assert source_kinds(IngestOptions(sources=sources)) == {"a": "text (recognised)", "b": "csv"}

@@ -80,8 +80,9 @@ def captioned_pictures(options: EncoderOptions, dataset: Dataset) -> CaptionedPi
     import numpy as np
     import torch
 
-    from multimodal.encoders.image import decode_picture, picture_format
+    from multimodal.encoders.image import picture_format
     from multimodal.encoders.pretraining.image import CaptionedPictures
+    from multimodal.ingest.pictures import decode_picture
 
     captions: dict[str, list[str]] = defaultdict(list)
     for sample in dataset.samples(split=Split.TRAIN, task=Task.CAPTION):

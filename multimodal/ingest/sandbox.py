@@ -1,0 +1,210 @@
+"""Decoding in processes of its own: a file that crashes, hangs or swells its decoder costs one row, not the run.
+
+Each worker process (`multimodal.ingest.sandbox_worker`) is given a batch of files at a time and answers once for all
+of them. When it dies, the files of that batch are tried again one by one, and the one that kills a process all by
+itself is the one to blame. Nothing that comes back from a worker is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any, Self
+
+from multimodal.errors import MediaError, MultimodalError
+from multimodal.ingest.media import MediaFacts
+from multimodal.ingest.options import CheckOptions, SandboxOptions
+from multimodal.ingest.reasons import Reason
+from multimodal.ingest.sandbox_worker import OUT_OF_MEMORY, READY, pack
+from multimodal.sample import Content, Modality
+
+WORKER = "multimodal.ingest.sandbox_worker"
+FILES_PER_BATCH = 16
+BATCH_BYTES = 8 * 2**20
+START_SECONDS = 120
+GRACE_SECONDS = 5
+"""A worker is killed by its own timer; this much later it is killed from outside, should that timer be gone."""
+
+Media = tuple[Callable[[], bytes], Modality]
+"""How to read a file (raises MediaError), and what it should hold."""
+
+Result = tuple[Content, MediaFacts] | MediaError
+
+
+class Sandbox:
+    """Worker processes, started when the first file comes and kept until the block ends.
+
+    Args:
+        checks: what a file must keep.
+        options: number of processes and their caps.
+        worker: module that they run (tests have one that misbehaves).
+    """
+
+    def __init__(self, checks: CheckOptions, options: SandboxOptions, worker: str = WORKER) -> None:
+        self._checks, self._options, self._module = checks, options, worker
+        self._size = options.workers or min(8, _available_cores())
+        self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="sandbox")
+        # Last in, first out: a worker that runs is used before another is started.
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        for _ in range(self._size):
+            self._idle.put(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        while not self._idle.empty():
+            if (worker := self._idle.get()) is not None:
+                worker.kill()
+
+    def inspect(self, media: Iterable[Media]) -> Iterator[Result]:
+        """Read and decode files; results in the order of the files, few batches ahead of the consumer.
+
+        Raises:
+            MultimodalError: the worker processes do not start.
+        """
+        pending: deque[Future[list[Result]]] = deque()
+        rest = iter(media)
+        while batch := list(islice(rest, FILES_PER_BATCH)):
+            pending.append(self._threads.submit(self._inspect_batch, batch))
+            if len(pending) > self._size:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+
+    def _inspect_batch(self, batch: Sequence[Media]) -> list[Result]:
+        read = [_read(*one) for one in batch]
+        contents = [one for one in read if not isinstance(one, MediaError)]
+        decoded = (result for part in _parts(contents) for result in self._decode(part))
+        return [one if isinstance(one, MediaError) else next(decoded) for one in read]
+
+    def _decode(self, files: Sequence[_File]) -> list[Result]:
+        """One result per file, however many workers that takes."""
+        answers = self._ask(files)
+        if not isinstance(answers, MediaError):
+            return [_result(file, answer) for file, answer in zip(files, answers, strict=True)]
+        return [answers] if len(files) == 1 else [result for file in files for result in self._decode([file])]
+
+    def _ask(self, files: Sequence[_File]) -> list[dict[str, Any]] | MediaError:
+        """The answers of one worker, or what it died of."""
+        worker = self._idle.get()
+        try:
+            if worker is None:
+                worker = _Worker(self._checks, self._options, self._module)
+            return worker.ask(files) or worker.bury()
+        finally:
+            self._idle.put(worker if worker is not None and worker.is_alive else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    data: bytes
+    modality: Modality
+
+
+class _Worker:
+    """One process and the connection to it."""
+
+    def __init__(self, checks: CheckOptions, options: SandboxOptions, module: str) -> None:
+        self._options = options
+        self._connection, theirs = Pipe()
+        self.is_alive, self._is_late = True, False
+        root = str(Path(__file__).parents[2])
+        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        # One thread each: the processes are the parallelism, and threads of BLAS would eat their memory.
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        arguments = [str(theirs.fileno()), options.model_dump_json(), checks.model_dump_json()]
+        with tempfile.TemporaryFile() as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, *arguments],
+                env=env, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=errors,
+            )  # fmt: skip
+            theirs.close()
+            if not self._connection.poll(START_SECONDS) or self._receive() != READY:
+                self.kill()
+                errors.seek(0)
+                last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
+                raise MultimodalError(f"the decoding processes do not start: {''.join(last) or 'no answer'}")
+
+    def ask(self, files: Sequence[_File]) -> list[dict[str, Any]]:
+        """One answer per file; none at all where the process ends before it has them all."""
+        try:
+            self._connection.send_bytes(pack([(file.data, file.modality) for file in files]))
+        except OSError:  # it died while reading
+            return []
+        if not self._connection.poll(self._options.timeout_seconds * len(files) + GRACE_SECONDS):
+            self._is_late = True
+            self._process.kill()
+        answers: list[dict[str, Any]] = json.loads(self._receive() or b"[]")
+        return answers
+
+    def bury(self) -> MediaError:
+        """What the process died of; it has ended, or is about to."""
+        try:
+            code = self._process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._is_late = True
+            code = 0
+        self.kill()
+        if self._is_late or code == -signal.SIGALRM:
+            return MediaError(Reason.DECODER_TIMEOUT, f"not decoded within {self._options.timeout_seconds:g} s")
+        if code == OUT_OF_MEMORY:
+            return MediaError(Reason.DECODER_MEMORY, f"needs more than {self._options.memory_mib} MiB to be decoded")
+        what = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        return MediaError(Reason.DECODER_CRASHED, f"the decoder ended with {what}")
+
+    def kill(self) -> None:
+        """End the process, where it has not ended itself."""
+        self.is_alive = False
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _receive(self) -> bytes | None:
+        try:
+            return self._connection.recv_bytes()
+        except (EOFError, OSError):
+            return None
+
+
+def _read(read: Callable[[], bytes], modality: Modality) -> _File | MediaError:
+    try:
+        return _File(read(), modality)
+    except MediaError as error:
+        return error
+
+
+def _parts(files: Iterable[_File]) -> Iterator[list[_File]]:
+    """The files in order, cut where a part would hold more than `BATCH_BYTES`."""
+    part: list[_File] = []
+    for file in files:
+        if part and sum(len(one.data) for one in part) + len(file.data) > BATCH_BYTES:
+            yield part
+            part = []
+        part.append(file)
+    if part:
+        yield part
+
+
+def _result(file: _File, answer: dict[str, Any]) -> Result:
+    if "reason" in answer:
+        return MediaError(Reason(answer["reason"]), answer["detail"])
+    facts = MediaFacts(**answer)
+    return Content(facts.content_id, file.modality, file.data), facts
+
+
+def _available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,106 @@
+"""What safe decoding costs: a whole ingest against the barest loop that decodes and hashes the same files.
+
+    python -m pytest tests/benchmarks/test_ingest.py -m benchmark -s
+
+Times are of the processor, all processes together: on a busy machine the ratio stays about what it is. What the worker
+processes need to start is shown by itself: it is paid once, however long the ingest.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from multimodal.ingest import ingest
+from multimodal.ingest.options import IngestOptions
+
+pytestmark = pytest.mark.benchmark
+GOAL = 0.7
+
+
+def photograph(number: int, side: int) -> bytes:
+    """A JPEG of smooth shapes and noise, about as many bytes as a camera's."""
+    rng = np.random.default_rng(number)
+    coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((side, side))
+    pixels = np.asarray(coarse) + rng.normal(0, 8, (side, side, 3))
+    buffer = io.BytesIO()
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def utterance(number: int) -> bytes:
+    """Three seconds of 16 kHz sound in Ogg Vorbis, as speech corpora ship it."""
+    rng = np.random.default_rng(number)
+    times = np.arange(48_000) / 16_000
+    wave = 0.3 * np.sin(2 * np.pi * rng.uniform(100, 300) * times) + 0.02 * rng.standard_normal(48_000)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, wave.astype(np.float32), 16_000, format="OGG", subtype="VORBIS")
+    return buffer.getvalue()
+
+
+def decode_picture(data: bytes) -> None:
+    Image.open(io.BytesIO(data)).load()
+
+
+def decode_sound(data: bytes) -> None:
+    soundfile.read(io.BytesIO(data), dtype="float32")
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Processor time of this process and of all its children that have ended."""
+    before = os.times()
+    work()
+    return sum(os.times()[:4]) - sum(before[:4])
+
+
+@pytest.mark.parametrize(
+    ("task", "count", "make", "decode"),
+    [
+        ("caption", 1000, lambda number: photograph(number, 160), decode_picture),
+        ("caption", 60, lambda number: photograph(number, 1024), decode_picture),
+        ("transcribe", 250, utterance, decode_sound),
+    ],
+    ids=["pictures of 160 px", "pictures of 1024 px", "speech"],
+)
+def test_throughput(
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    task: str,
+    count: int,
+    make: Callable[[int], bytes],
+    decode: Callable[[bytes], None],
+) -> None:
+    """The ingest, from reading the manifest to the finished dataset, reaches 0.7 of decode-and-hash."""
+    paths = [tmp_path / f"{number:05d}" for number in range(count)]
+    for number, path in enumerate(paths):
+        path.write_bytes(make(number))
+    with (tmp_path / "m.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["path", "text"], *[[path.name, f"text {path.name}"] for path in paths]])
+
+    def bare() -> None:
+        for path in paths:
+            data = path.read_bytes()
+            decode(data)
+            hashlib.sha256(data).hexdigest()
+
+    def whole(limit: int, name: str) -> float:
+        source = {"name": "s", "path": tmp_path / "m.csv", "task": task, "limit": limit}
+        options = IngestOptions(sources=[source], sandbox={"workers": 1})
+        return seconds_of(lambda: ingest(options, seed=0, workspace=tmp_path / name))
+
+    whole(1, "imports")
+    start = whole(1, "start")
+    barely, fully = seconds_of(bare), whole(count, "w") - start
+    name = request.node.callspec.id
+    print(f"\n{name}: decode and hash {count / barely:,.0f}/s, whole ingest {count / fully:,.0f}/s, ", end="")
+    print(f"ratio {barely / fully:.2f} (start {start:.2f} s)")
+    assert barely / fully >= GOAL

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from multimodal.errors import ConfigError, SourceError
+from multimodal.ingest.layouts.coco import CocoReader, KarpathyReader
+from multimodal.ingest.layouts.common_voice import CommonVoiceReader
+from multimodal.ingest.layouts.flickr import FlickrReader
+from multimodal.ingest.layouts.librispeech import LibriSpeechReader
+from multimodal.ingest.layouts.ljspeech import LJSpeechReader
+from multimodal.ingest.options import SourceOptions
+from multimodal.ingest.readers import open_reader
+from multimodal.ingest.reasons import Reason
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """`tree({name: content})`: a folder of files; content is text, or any JSON value for `.json`."""
+
+    def write(files):
+        for name, content in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(content) if name.endswith(".json") else content)
+        return tmp_path
+
+    return write
+
+
+def read(path, task, reader, **options):
+    found = open_reader(SourceOptions(name="s", path=path, task=task, **options))
+    assert type(found) is reader
+    return found, list(found.rows())
+
+
+COCO = {
+    "images": [{"id": 1, "file_name": "1.jpg"}, {"id": 2, "file_name": "2.jpg"}, {"id": 3, "file_name": "../3.jpg"}],
+    "annotations": [
+        {"id": 10, "image_id": 1, "caption": "one"},
+        {"id": 11, "image_id": 1, "caption": "uno"},
+        {"id": 12, "image_id": 9, "caption": "lost"},
+        {"id": 13, "image_id": 3, "caption": "away"},
+    ],
+}
+
+
+def test_coco_is_read_from_its_folder(tree):
+    """Annotations of each file, pictures in the folder of its split; an image without a caption is a row too."""
+    small = {"images": COCO["images"][:1], "annotations": COCO["annotations"][:1]}
+    root = tree(
+        {"annotations/captions_train2017.json": COCO, "annotations/captions_val2017.json": small, "train2017/1.jpg": ""}
+    )
+    reader, rows = read(root, "caption", CocoReader)
+    first = rows[0]
+    assert first.values == {"path": "train2017/1.jpg", "text": "one", "split": "train"}
+    assert first.uri == "captions_train2017.json#/annotations/0"
+    assert first.attributes == {"image_id": 1, "annotation_id": 10}
+    assert reader.media_path(first) == root / "train2017/1.jpg"
+    problems = [None, None, Reason.INVALID_ROW, Reason.UNSAFE_NAME, Reason.EMPTY_TEXT, None]
+    assert [row.problem for row in rows] == problems
+    assert rows[-1].values == {"path": "1.jpg", "text": "one", "split": "val"}
+
+
+def test_one_coco_file_finds_its_pictures(tree):
+    """The pictures lie beside `annotations`, or in media_root."""
+    root = tree({"annotations/captions_val2014.json": COCO, "val2014/1.jpg": ""})
+    reader, rows = read(root / "annotations/captions_val2014.json", "caption", CocoReader)
+    assert reader.media_path(rows[0]) == root / "val2014/1.jpg"
+    with pytest.raises(SourceError, match="no list 'images'"):
+        open_reader(SourceOptions(name="s", path=tree({"x.json": [1]}) / "x.json", task="caption"))
+
+
+def test_karpathys_splits_are_given_through(tree):
+    """restval is train, as in the paper's code; sentences are rows."""
+    images = [
+        {
+            "filepath": "val2014",
+            "filename": "1.jpg",
+            "split": "restval",
+            "sentences": [{"raw": "a"}, {"raw": "b"}],
+            "cocoid": 7,
+        },
+        {"filename": "2.jpg", "split": "test", "sentences": [{"raw": "c"}]},
+        {"filename": "3.jpg", "split": "val", "sentences": []},
+        {"filename": "/etc/passwd", "split": "val", "sentences": [{"raw": "d"}]},
+    ]
+    _, rows = read(tree({"dataset_coco.json": {"images": images}}) / "dataset_coco.json", "caption", KarpathyReader)
+    assert rows[1].values == {"path": "val2014/1.jpg", "text": "b", "split": "train"}
+    assert rows[1].uri == "dataset_coco.json#/images/0/sentences/1"
+    assert [row.values.get("split") for row in rows[:3]] == ["train", "train", "test"]
+    assert [row.problem for row in rows[3:]] == [Reason.INVALID_ROW, Reason.UNSAFE_NAME]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "folder"),
+    [
+        ("captions.txt", 'image,caption\n1.jpg,"a, b"\n2.jpg,two\n3.jpg\n', "Images"),
+        ("Flickr8k.token.txt", "1.jpg#0\ta, b\n2.jpg#0\ttwo\nrubbish\n", "Flicker8k_Dataset"),
+        (
+            "results.csv",
+            "image_name| comment_number| comment\n1.jpg| 0| a, b\n2.jpg| 1| two\n3.jpg|x\n",
+            "flickr30k_images",
+        ),
+    ],
+)
+def test_flickr_in_each_of_its_forms(tree, name, content, folder):
+    """Kaggle's captions.txt, the original token file, and Flickr30k's results.csv; lists of names tell the splits."""
+    lists = {"Flickr_8k.trainImages.txt": "1.jpg\n", "test.txt": "2\n"}
+    root = tree({name: content, f"{folder}/1.jpg": "", **lists})
+    reader, rows = read(root, "caption", FlickrReader)
+    assert [(row.values.get("text", "").strip(), row.values.get("split")) for row in rows[:2]] == [
+        ("a, b", "train"),
+        ("two", "test"),
+    ]
+    assert reader.media_path(rows[0]) == root / folder / "1.jpg"
+    assert [row.problem for row in rows] == [None, None, Reason.INVALID_ROW]
+    assert {file.name for file in reader.text_files()} == {name, *lists}
+
+
+def test_librispeech_speakers_are_groups(tree):
+    """A line is an utterance; the split is in the folder's name; a clip without a line has no text."""
+    root = tree(
+        {
+            "LibriSpeech/train-clean-100/19/198/19-198.trans.txt": "19-198-0000 HELLO WORLD\n19-198-0001 AND ON\n",
+            "LibriSpeech/train-clean-100/19/198/19-198-0000.flac": "",
+            "LibriSpeech/train-clean-100/19/198/19-198-0009.flac": "",
+            "LibriSpeech/dev-clean/84/1/84-1.trans.txt": "84-1-0000 DEV\n",
+        }
+    )
+    reader, rows = read(root / "LibriSpeech", "transcribe", LibriSpeechReader)
+    assert [(row.values.get("split"), row.problem) for row in rows] == [
+        ("dev", None),
+        ("train", None),
+        ("train", None),
+        (None, Reason.EMPTY_TEXT),
+    ]
+    path = "train-clean-100/19/198/19-198-0000.flac"
+    assert rows[1].values == {"path": path, "text": "HELLO WORLD", "speaker": "19", "group": "19", "split": "train"}
+    assert rows[1].uri == "train-clean-100/19/198/19-198.trans.txt#1"
+    assert reader.media_path(rows[1]) == root / "LibriSpeech" / path
+    _, alone = read(root / "LibriSpeech/dev-clean", "transcribe", LibriSpeechReader)
+    assert alone[0].values["split"] == "dev"
+
+
+HEADER = "client_id\tpath\tsentence\tup_votes\tage"
+
+
+def test_common_voice_lists_are_splits(tree):
+    """The three lists, speakers as groups, `.mp3` where old releases leave it out; `validated` is not read twice."""
+    root = tree(
+        {
+            "train.tsv": f'{HEADER}\neve\ta.mp3\t"Hello\t2\t\n\nbob\tb\tBye\t2\tteens\n',
+            "test.tsv": f"{HEADER}\nann\tc.mp3\tOh\t1\t\nann\td.mp3\n",
+            "validated.tsv": f"{HEADER}\neve\ta.mp3\tHello\t2\t\n",
+            "clips/a.mp3": "",
+        }
+    )
+    reader, rows = read(root, "transcribe", CommonVoiceReader)
+    assert rows[0].values == {
+        "path": "clips/a.mp3",
+        "text": '"Hello',
+        "speaker": "eve",
+        "group": "eve",
+        "split": "train",
+    }
+    assert rows[1].values["path"] == "clips/b.mp3" and rows[1].attributes == {"up_votes": "2", "age": "teens"}
+    assert [(row.uri, row.problem) for row in rows[2:]] == [("test.tsv#1", None), ("test.tsv#2", Reason.INVALID_ROW)]
+    assert reader.media_path(rows[0]) == root / "clips/a.mp3"
+    _, validated = read(root / "validated.tsv", "transcribe", CommonVoiceReader, kind="common_voice")
+    assert "split" not in validated[0].values
+
+
+def test_ljspeech_gives_what_was_spoken(tree):
+    """The normalised text, the chapter as group; a bar too few or too many spoils its own row."""
+    root = tree(
+        {
+            "metadata.csv": 'LJ001-0001|In 1455, "so"|In fourteen, "so"\nx|y\nLJ002-0001|a|b|c\n',
+            "wavs/LJ001-0001.wav": "",
+        }
+    )
+    reader, rows = read(root, "transcribe", LJSpeechReader)
+    assert rows[0].values == {"path": "wavs/LJ001-0001.wav", "text": 'In fourteen, "so"', "group": "LJ001"}
+    assert rows[0].attributes == {"printed": 'In 1455, "so"'}
+    assert rows[1].values == {"path": "wavs/x.wav", "text": "y"}
+    assert rows[2].problem == Reason.INVALID_ROW
+    assert reader.media_path(rows[0]) == root / "wavs/LJ001-0001.wav"
+
+
+def test_a_corpus_serves_its_own_task_and_infill(tree):
+    """Transcripts are texts too; captions are not to be had from speech."""
+    root = tree({"metadata.csv": "a-1|one|one\n", "wavs/a-1.wav": ""})
+    reader, rows = read(root, "infill", LJSpeechReader)
+    assert reader.media_path(rows[0]) is None
+    with pytest.raises(ConfigError, match="read as LJSpeech, which serves transcribe and infill, not caption"):
+        open_reader(SourceOptions(name="s", path=root, task="caption"))
+
+
+@pytest.mark.parametrize("kind", ["librispeech", "common_voice", "ljspeech", "flickr"])
+def test_a_kind_that_is_not_there_is_refused(tree, kind):
+    """`kind` overrules what the folder looks like; what it needs must be there."""
+    root = tree({"a.txt": "x"})
+    task = "caption" if kind == "flickr" else "transcribe"
+    with pytest.raises(SourceError, match=r"no .* in"):
+        open_reader(SourceOptions(name="s", path=root, task=task, kind=kind))
