@@ -131,7 +131,7 @@ class _Intake:
     def _with_media(self, draft: Draft | MediaError) -> Draft | MediaError:
         if isinstance(draft, MediaError):
             return draft
-        contents: dict[tuple[Path, Modality], str] = {}
+        contents: dict[tuple[MediaRef, Modality], str] = {}
         for key in draft.files:
             found = self._media[key]
             if isinstance(found, MediaError):
