@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import PlainSerializer, PlainValidator
 
 from multimodal.errors import SourceError, UnreachableError
 
@@ -176,16 +176,22 @@ Location = Path | RemotePath
 """A local path, or a URL."""
 
 
-def location(text: Any) -> Any:
-    """The location that a text names; anything else is returned as it is, for pydantic to judge."""
-    if not isinstance(text, str):
-        return text
-    if text.startswith("file" + URL_MARK):
-        return Path(text.removeprefix("file" + URL_MARK))
-    return RemotePath(text) if URL_MARK in text else Path(text)
+def location(named: Any) -> Location:
+    """The location that a text names; one that is a location already stays.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(named, Location):
+        return named
+    if not isinstance(named, str):
+        raise ValueError(f"a path or a URL, got {named!r}")
+    if named.startswith("file" + URL_MARK):
+        return Path(named.removeprefix("file" + URL_MARK))
+    return RemotePath(named) if URL_MARK in named else Path(named)
 
 
-LocationField = Annotated[Location, BeforeValidator(location), PlainSerializer(str)]
+LocationField = Annotated[Location, PlainValidator(location), PlainSerializer(str)]
 """`Location` as an option's type: given and stored as text."""
 
 
