@@ -18,6 +18,7 @@ from transformers import BertConfig, BertModel, GenerationConfig, GPT2Config, GP
 
 from multimodal.decoder import Condition, ConditionInput, CrossAttentionDecoder, DecoderConfig, NoisyText, TextCache
 from multimodal.decoder.conditioning import ConditionEmbedder
+from multimodal.decoder.memory import build_memory
 from multimodal.decoder.model import initialise
 from multimodal.diffusion.samplers import SamplerOutput
 from multimodal.errors import RequestError
@@ -47,6 +48,7 @@ class GPT2Decoder(CrossAttentionDecoder):
         self.condition_embedder = ConditionEmbedder(config)
         self.condition_embedder.apply(initialise)
         self.transformer = GPT2Model(gpt2_config(config))
+        self.memory = build_memory(config)
         self.draft_reader = BertModel(bert_config(config), add_pooling_layer=False) if config.drafts else None
 
     @property

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from multimodal.decoder.config import DecoderConfig
+
 
 class CaptionMemory(nn.Module):
     """Pooled vectors of the train pictures, each with the tokens of a caption: part of the decoder's saved state, so
@@ -35,3 +37,11 @@ class CaptionMemory(nn.Module):
         """Tokens of the caption whose picture is most like a pooled vector, float [size], by cosine."""
         row = (self.vectors @ vector.to(self.vectors)).argmax()
         return [token for token in self.tokens[row].tolist() if token >= 0]
+
+
+def build_memory(config: DecoderConfig) -> CaptionMemory | None:
+    """The empty memory that a configuration asks for."""
+    if not config.memory:
+        return None
+    count, size = config.memory
+    return CaptionMemory(count, size, config.max_draft)

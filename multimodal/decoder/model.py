@@ -20,7 +20,7 @@ from multimodal.decoder.layers import (
     rotary_angles,
     rotate,
 )
-from multimodal.decoder.memory import CaptionMemory
+from multimodal.decoder.memory import build_memory
 from multimodal.decoder.noisy import NoisyText, build_reader
 
 
@@ -98,7 +98,7 @@ class CrossAttentionDecoder(nn.Module):
         copies = config.drafts or "hint" in config.further
         self.draft_encoder = DraftEncoder(config) if copies else None
         self.pointer = CopyPointer(config) if copies else None
-        self.memory = CaptionMemory(config.memory[0], config.memory[1], config.max_draft) if config.memory else None
+        self.memory = build_memory(config)
         self.reader = build_reader(config, config.continuous) if config.continuous else None
         self.regression = (
             nn.Linear(config.hidden_size, config.continuous.embedding_size)
