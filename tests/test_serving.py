@@ -104,7 +104,8 @@ def test_the_logged_model_has_signature_example_and_pinned_requirements(register
     columns = {column.name: column.required for column in model.metadata.get_input_schema()}
     assert columns == {
         "task": True,
-        **dict.fromkeys(("path", "bytes", "base64", "text", "style", "constraints"), False),
+        **dict.fromkeys(("path", "bytes", "base64", "text", "style", "constraints", "hint"), False),
+        **dict.fromkeys(("picture", "picture_base64"), False),
     }
     params = {param.name: param.default for param in model.metadata.get_params_schema()}
     assert params == small_package.sampler.model_dump(exclude={"guidance", "tasks"}) | {"preset": ""}

@@ -12,6 +12,7 @@ from multimodal.sample import Split, Task
 
 ROWS = {
     Task.CAPTION: {"cider_d", "bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "copy_rate", "length_error"},
+    Task.AUDIO_CAPTION: {"cider_d", "bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "copy_rate", "length_error"},
     Task.TRANSCRIBE: {"wer", "cer", "mer", "wil"},
     Task.DENOISE: {"cer_improvement", "exact_match", "wer", "gleu"},
     Task.INFILL: {"infill_accuracy", "cer"},

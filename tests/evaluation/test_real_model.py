@@ -34,7 +34,7 @@ def test_a_real_checkpoint_is_evaluated_once(corpus, trained, tmp_path):
     arguments = (trained.checkpoint, corpus.dataset, corpus.latents, OPTIONS, SAMPLER, tmp_path / "report")
     report = evaluate(*arguments, trained.history, lambda *step: steps.append(step), {"pipeline": "tiny"})
     assert {score.task for score in report.scores} == set(Task)
-    assert steps[-1] == (100, 100)  # twenty texts, and again for each of the frontier's four settings
+    assert steps[-1] == (120, 120)  # four texts of each task, and again for each of the frontier's four settings
     assert "Score on the validation split" in report.html.read_text()
     written = report.html.stat().st_mtime_ns
     assert evaluate(*arguments, trained.history) == report == EvaluationReport.load(report.path)

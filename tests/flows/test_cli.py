@@ -80,6 +80,7 @@ def test_dry_run_prints_a_table(smoke, command):
     assert "unchanged" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_budget_chooses_the_steps(smoke, command):
     """Enough time: a text; too little: one line that says how long the fastest setting takes; both: refused."""
     arguments = ["--text", "a smal red cirle", "--workspace", smoke.workspace, "--model", "multimodal-smoke"]

@@ -81,6 +81,7 @@ def test_it_says_what_it_would_do(smoke, student, project_folder):
     assert changed[-3].why.startswith("changed: distill.steps 4 -> 5") and changed[-1].why == "depends on distill"
 
 
+@pytest.mark.slow
 def test_a_registered_model_can_be_the_teacher(smoke, command):
     """`--from models:/...` plans from encode on; what is not there is one line."""
     uri = f"models:/{smoke.first.version.name}/{smoke.first.version.version}"
