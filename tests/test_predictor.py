@@ -48,7 +48,7 @@ def test_bad_rows_say_what_is_wrong_and_leave_the_others_alone(predictor, tmp_pa
         Row("caption", path=str(tmp_path)): "cannot read",
         Row("caption", path="a\0b"): "cannot read",
         Row("caption", data=picture("red")[:60]): "image",
-        Row("transcribe", data=b"RIFF no sound"): "audio",
+        Row("transcribe", data=b"RIFF no sound"): "no sound of a known format",
         Row("caption", data=b""): "0 bytes",
         Row("denoise"): "denoise needs a 'text'",
         Row("denoise", text="  "): "empty",

@@ -93,6 +93,7 @@ def test_a_budget_chooses_the_steps(smoke, command):
     assert result.returncode == 1 and "name one" in result.stderr
 
 
+@pytest.mark.slow  # the README's commands do it in every run of the suite
 def test_the_champion_predicts_from_the_command_line(smoke, command):
     """A caption of a picture file as JSON, and one bad file that fails alone."""
     arguments = ["--model", "multimodal-smoke", "--workspace", smoke.workspace, "--json", "--steps", "2"]

@@ -26,7 +26,10 @@ def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(step_folder(run, step) / "training" / "weights.safetensors")
 
 
-@pytest.mark.parametrize("process", ["absorbing", "uniform", "hybrid", "autoregressive"])
+@pytest.mark.parametrize(
+    "process",
+    ["absorbing", "autoregressive", *(pytest.param(name, marks=pytest.mark.slow) for name in ("uniform", "hybrid"))],
+)
 def test_learns_to_read_its_condition(make_toy: Callable[..., Toy], tmp_path: Path, process: str) -> None:
     """After a short training the text says what the latents say, and infill reads the words around its gap: by every
     process of diffusion as by the autoregressive twin."""
