@@ -301,7 +301,8 @@ def _read_file(path: Path, allow_paths: bool) -> bytes:
             raise RequestError(f"{path} has {path.stat().st_size} bytes; at most {MOST_BYTES} can be served")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise RequestError(f"cannot read {str(path)!r}: {error}; relative paths start at {Path.cwd()}") from error
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise RequestError(f"cannot read {str(path)!r}: {why}; relative paths start at {Path.cwd()}") from error
 
 
 def _decode_text(data: bytes) -> str:

@@ -8,6 +8,8 @@ continuous      diffusion of vectors: the process that a decoder was trained for
 autoregressive  left to right: how texts become sequences; greedy, drawn and beam search
 text            what is asked for and what is answered
 lengths         gaps whose length is chosen first
+length_floor    texts that do not end before the length that the first call saw
+strength        how far an edit goes from its input
 consensus       the choice among several texts of one sample
 constraints     what a text must be like
 constrained     the search for a text that is like that
