@@ -285,7 +285,7 @@ class SamplerOptions(Options):
     remasking: float = Field(default=0.1, ge=0, le=1)
     edit_threshold: float = Field(default=0.9, gt=0, le=1)
     strength: float = Field(default=1.0, ge=0, le=1)
-    length_quantile: float = Field(default=0.05, ge=0, lt=1)
+    length_quantile: float = Field(default=0.02, ge=0, lt=1)
     candidates: int = Field(default=1, ge=1)
     rerank: Literal["agreement", "clip"] = "agreement"
     infill_lengths: int = Field(default=1, ge=1)
