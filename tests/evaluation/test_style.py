@@ -48,7 +48,8 @@ def test_right_texts_are_in_the_right_style_and_swapped_ones_are_not():
 
 
 def test_a_style_that_shows_only_beside_the_source_is_read_from_the_change():
-    """Shorter or longer than the source: no text shows it alone. A copy is then in neither style for sure."""
+    """Shorter or longer than the source: no text shows it alone. A copy, and a text about something else, are then in
+    neither style: what is no rewriting has changed nothing into a style."""
     steps = [f"{topic} {adverb}" for topic in TOPICS for adverb in ("today", "again", "slowly", "at night")]
     train, held_out = changes_of(steps[:48]), changes_of(steps[48:])
     classifier = fit_style_classifier(train)
@@ -56,7 +57,11 @@ def test_a_style_that_shows_only_beside_the_source_is_read_from_the_change():
     right = style_accuracy(held_out, [item.references[0] for item in held_out], classifier)
     assert right.value == right.counts["classifier_held_out"] == 1
     copied = style_accuracy(held_out, [item.input for item in held_out], classifier)
-    assert copied.value == 0.5
+    assert copied.value == 0
+    assert copied.counts["no_style"] == len(held_out)
+    strangers = style_accuracy(held_out, ["my cat sleeps upon every warm keyboard"] * len(held_out), classifier)
+    assert strangers.value == 0
+    assert strangers.counts["no_style"] == len(held_out)
     assert fit_style_classifier(items_of(TOPICS)).signature.startswith("text,")
 
 
