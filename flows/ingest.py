@@ -16,7 +16,7 @@ from multimodal.ingest import ingest, plan_ingest, source_kinds
 
 def plan(config: PipelineConfig) -> StagePlan:
     """What ingest depends on: all files of the sources, its options, the seed, the code."""
-    return StagePlan.of(config, "ingest", plan_ingest(config.ingest, config.seed))
+    return StagePlan.of(config, "ingest", plan_ingest(config.ingest, config.seed, config.workspace))
 
 
 @task(name="read, check and split every row", **IO_RETRIES)
