@@ -8,7 +8,8 @@
               (formats: magic bytes; pictures, sounds: the decoders, which the encoders use too;
               quality: what decodes well and is of no use)
     sandbox   the same in worker processes with caps on memory and time
-    splits    a content -> train, val or test
+    splits    a content -> train, val or test   (cluster_splits: what is nearly the same together)
+    duplicates  near duplicates, and test samples that train holds too
     stage     all of it in order, into the dataset and the ledger
 
 This module stays light, since the configuration imports the options from here; the work is imported when asked for.
