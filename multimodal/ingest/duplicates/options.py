@@ -21,7 +21,7 @@ class DuplicateOptions(Options):
 
     Args:
         pictures, sounds, texts: off, flag or drop, for rows of that modality.
-        min_picture_similarity: from 0 to 1, 1 less the root mean square difference of 16 x 16 block means in colour.
+        min_picture_similarity: 1 less the squared difference of 16 x 16 block means in colour over their variances.
         min_sound_similarity: share of the fingerprint's bits that agree at the best shift; 0.5 is chance.
         min_text_similarity: Jaccard similarity of the sets of four characters in a row, case and punctuation aside.
     """
@@ -29,7 +29,7 @@ class DuplicateOptions(Options):
     pictures: Handling = "off"
     sounds: Handling = "off"
     texts: Handling = "off"
-    min_picture_similarity: float = Field(default=0.96, gt=0, le=1)
+    min_picture_similarity: float = Field(default=0.93, gt=0, le=1)
     min_sound_similarity: float = Field(default=0.8, gt=0.5, le=1)
     min_text_similarity: float = Field(default=0.7, ge=0.3, le=1)
 

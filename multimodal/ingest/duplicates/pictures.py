@@ -17,6 +17,8 @@ SIDE = 64
 """Pixels that a picture is brought to first: whatever its size was, the two hashes see the same scale."""
 
 BLOCKS = 16
+NOISE = 2.0
+"""Levels of 255 that block means differ by for no reason."""
 
 
 def picture_version() -> str:
@@ -43,6 +45,11 @@ def fingerprint_picture(data: bytes) -> Fingerprint:
 
 
 def picture_similarity(first: bytes, second: bytes) -> float:
-    """1 less the root mean square difference of two proofs, full scale at 1."""
-    one, two = (np.frombuffer(proof, np.uint8).astype(np.float32) for proof in (first, second))
-    return 1 - float(np.sqrt(np.mean((one - two) ** 2))) / 255
+    """1 less the squared difference of two proofs over the sum of their variances, 0 at least.
+
+    Of pictures of one mean it is about their correlation: a small shape on a plain ground weighs as much as the whole
+    of a busy picture. `NOISE` keeps what a codec does to a blank one from weighing at all.
+    """
+    one, two = (np.frombuffer(proof, np.uint8).reshape(-1, 3).astype(np.float32) for proof in (first, second))
+    spread = float(one.var(axis=0).mean() + two.var(axis=0).mean()) + 2 * NOISE**2
+    return max(0.0, 1 - float(np.mean((one - two) ** 2)) / spread)
