@@ -124,8 +124,7 @@ def _keys(draft: Draft, near: Neighbours) -> list[Key]:
 
 def _leak(draft: Draft, twin: Draft, near: Neighbours) -> Leak:
     both = draft.official is not None and twin.official is not None
-    places = (f"{one.source} {_shown(one)}" for one in (draft, twin))
-    return Leak(*places, draft.task.modality.value, _how(draft, twin, near), both)
+    return Leak(_place(draft), _place(twin), draft.task.modality.value, _how(draft, twin, near), both)
 
 
 def _how(draft: Draft, twin: Draft, near: Neighbours) -> str:
@@ -153,8 +152,8 @@ def _media(draft: Draft) -> list[str]:
     return [one for one in (draft.content_id, draft.picture_id) if one]
 
 
-def _shown(draft: Draft) -> str:
-    return draft.uri.encode("utf-8", "backslashreplace").decode()
+def _place(draft: Draft) -> str:
+    return f"{draft.source} {draft.uri}".encode("utf-8", "backslashreplace").decode()
 
 
 def _official(pair: Leak) -> str:
