@@ -30,7 +30,7 @@ class DuplicateOptions(Options):
     sounds: Handling = "off"
     texts: Handling = "off"
     min_picture_similarity: float = Field(default=0.93, gt=0, le=1)
-    min_sound_similarity: float = Field(default=0.8, gt=0.5, le=1)
+    min_sound_similarity: float = Field(default=0.82, gt=0.5, le=1)
     min_text_similarity: float = Field(default=0.7, ge=0.3, le=1)
 
     @property

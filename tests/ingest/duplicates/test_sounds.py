@@ -11,7 +11,7 @@ import soxr
 
 from multimodal.ingest.duplicates.kinds import MAX_SOUND_BITS
 from multimodal.ingest.duplicates.options import DuplicateOptions
-from multimodal.ingest.duplicates.sounds import BANDS, FLOOR, fingerprint_sound, log_mel, sound_similarity
+from multimodal.ingest.duplicates.sounds import BANDS, FLOOR, LAG, fingerprint_sound, log_mel, sound_similarity
 from multimodal.ingest.sounds import Sound
 
 SPEECH = Path(__file__).parents[3] / "data/sample/speech"
@@ -80,6 +80,6 @@ def test_silence_and_clicks_have_a_fingerprint():
     """Nothing is too short or too quiet for one."""
     for wave in (np.zeros(800), np.eye(1, 10)[0], np.full(8000, 1e-9)):
         levels = log_mel(Sound(wave.astype(np.float32), 8_000, 1))
-        assert len(levels) >= 3
+        assert len(levels) > LAG
         assert levels.shape[1] == BANDS
         assert levels.min() >= np.log(FLOOR) - 1e-5
