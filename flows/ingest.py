@@ -17,7 +17,7 @@ from multimodal.ingest.duplicates.table import duplicates_table
 
 def plan(config: PipelineConfig) -> StagePlan:
     """What ingest depends on: all files of the sources, its options, the seed, the code."""
-    return StagePlan.of(config, "ingest", plan_ingest(config.ingest, config.seed))
+    return StagePlan.of(config, "ingest", plan_ingest(config.ingest, config.seed, config.workspace))
 
 
 @task(name="read, check and split every row", **IO_RETRIES)

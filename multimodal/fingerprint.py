@@ -7,6 +7,7 @@ that differs.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -106,13 +107,21 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A temporary sibling of `folder` that takes its place when the block ends well and vanishes when it does not."""
+    """A temporary sibling of `folder` that takes its place when the block ends well and vanishes when it does not.
+
+    Where another process puts the same folder in place at the same moment, one of the two stays: names are keyed by
+    content, so both hold the same.
+    """
     temporary = _sibling(folder)
     temporary.mkdir(parents=True)
     try:
         yield temporary
         if folder.exists():
             shutil.rmtree(folder)
-        temporary.replace(folder)
+        try:
+            temporary.replace(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -8,6 +8,7 @@
               (formats: magic bytes; pictures, sounds: the decoders, which the encoders use too;
               quality: what decodes well and is of no use)
     sandbox   the same in worker processes with caps on memory and time
+    memory    what earlier ingests hashed and decoded;  digests  what files hold, with its help
     splits    a content -> train, val or test   (cluster_splits: what is nearly the same together)
     duplicates  near duplicates, and test samples that train holds too
     stage     all of it in order, into the dataset and the ledger
@@ -44,15 +45,18 @@ def source_kinds(options: IngestOptions) -> dict[str, str]:
     return {source.name: f"{kind_of(source)}{'' if source.kind else ' (recognised)'}" for source in options.sources}
 
 
-def plan_ingest(options: IngestOptions, seed: int) -> dict[str, Any]:
+def plan_ingest(options: IngestOptions, seed: int, workspace: Path | None = None) -> dict[str, Any]:
     """The parts of the ingest stage's fingerprint: digest over all files of the sources, options, seed, code.
+
+    Args:
+        workspace: files that it remembers, unchanged by their stat, are not read again.
 
     Raises:
         SourceError, ConfigError: a source is absent or lacks a column; nothing has been done yet.
     """
     from multimodal.ingest import stage
 
-    return stage.plan_ingest(options, seed)
+    return stage.plan_ingest(options, seed, workspace)
 
 
 def ingest(

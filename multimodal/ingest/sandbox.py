@@ -17,7 +17,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from multiprocessing import Pipe
 from pathlib import Path
@@ -25,10 +25,11 @@ from typing import Any, Self
 
 from multimodal.errors import MediaError, MultimodalError
 from multimodal.ingest.media import MediaFacts
+from multimodal.ingest.memory import Answer, IngestMemory, checks_key
 from multimodal.ingest.options import CheckOptions, SandboxOptions
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.sandbox_worker import OUT_OF_MEMORY, READY, pack
-from multimodal.sample import Content, Modality
+from multimodal.sample import Content, Modality, content_digest
 
 WORKER = "multimodal.ingest.sandbox_worker"
 FILES_PER_BATCH = 16
@@ -49,11 +50,15 @@ class Sandbox:
     Args:
         checks: what a file must keep.
         options: number of processes and their caps.
+        memory: what it knows is not decoded again.
         worker: module that they run (tests have one that misbehaves).
     """
 
-    def __init__(self, checks: CheckOptions, options: SandboxOptions, worker: str = WORKER) -> None:
+    def __init__(
+        self, checks: CheckOptions, options: SandboxOptions, memory: IngestMemory | None = None, worker: str = WORKER
+    ) -> None:
         self._checks, self._options, self._module = checks, options, worker
+        self._memory, self._checks_key = memory, checks_key(checks)
         self._size = options.workers or min(8, _available_cores())
         self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="sandbox")
         # Last in, first out: a worker that runs is used before another is started.
@@ -87,9 +92,22 @@ class Sandbox:
 
     def _inspect_batch(self, batch: Sequence[Media]) -> list[Result]:
         read = [_read(*one) for one in batch]
-        contents = [one for one in read if not isinstance(one, MediaError)]
-        decoded = (result for part in _parts(contents) for result in self._decode(part))
-        return [one if isinstance(one, MediaError) else next(decoded) for one in read]
+        known = self._known([one for one in read if not isinstance(one, MediaError)])
+        new = [one for one in read if not isinstance(one, MediaError) and one.key not in known]
+        decoded = [result for part in _parts(new) for result in self._decode(part)]
+        if self._memory is not None:
+            answers = {file.key: _answer(result) for file, result in zip(new, decoded, strict=True)}
+            self._memory.keep_answers(self._checks_key, answers)
+        rest = iter(decoded)
+        return [
+            one if isinstance(one, MediaError) else _result(one, known[one.key]) if one.key in known else next(rest)
+            for one in read
+        ]
+
+    def _known(self, files: Sequence[_File]) -> dict[tuple[str, Modality], Answer]:
+        if self._memory is None or not files:
+            return {}
+        return self._memory.answers(self._checks_key, [file.key for file in files])
 
     def _decode(self, files: Sequence[_File]) -> list[Result]:
         """One result per file, however many workers that takes."""
@@ -113,6 +131,11 @@ class Sandbox:
 class _File:
     data: bytes
     modality: Modality
+    content_id: str
+
+    @property
+    def key(self) -> tuple[str, Modality]:
+        return self.content_id, self.modality
 
 
 class _Worker:
@@ -182,7 +205,8 @@ class _Worker:
 
 def _read(read: Callable[[], bytes], modality: Modality) -> _File | MediaError:
     try:
-        return _File(read(), modality)
+        data = read()
+        return _File(data, modality, content_digest(data))
     except MediaError as error:
         return error
 
@@ -199,7 +223,13 @@ def _parts(files: Iterable[_File]) -> Iterator[list[_File]]:
         yield part
 
 
-def _result(file: _File, answer: dict[str, Any]) -> Result:
+def _answer(result: Result) -> Answer:
+    if isinstance(result, MediaError):
+        return {"reason": result.reason, "detail": result.detail}
+    return asdict(result[1])
+
+
+def _result(file: _File, answer: Answer) -> Result:
     if "reason" in answer:
         return MediaError(Reason(answer["reason"]), answer["detail"])
     facts = MediaFacts(**answer)

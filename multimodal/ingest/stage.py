@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from multimodal.dataset import Dataset, DatasetInfo, DatasetWriter, Fate, LedgerRow
-from multimodal.errors import MediaError, UnreachableError
+from multimodal.errors import MediaError
 from multimodal.fingerprint import code_version, digest, fingerprint, read_index
 from multimodal.ingest.cluster_splits import ClusterSplitAssigner
+from multimodal.ingest.digests import digests
 from multimodal.ingest.drafts import Draft, Drafter
 from multimodal.ingest.duplicates.finder import NearDuplicateFinder
 from multimodal.ingest.duplicates.handling import near_duplicates, settle
 from multimodal.ingest.duplicates.leaks import find_leaks, refuse_leaks
 from multimodal.ingest.duplicates.report import read_report, write_report
-from multimodal.ingest.locations import Location, digest_of, relative_name, size_of
+from multimodal.ingest.locations import Location, relative_name
+from multimodal.ingest.memory import IngestMemory
 from multimodal.ingest.options import CheckOptions, IngestOptions
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.readers import open_reader
@@ -34,20 +36,23 @@ Progress = Callable[[int, int], None]
 CODE = ("ingest", "dataset.py", "sample.py")
 T = TypeVar("T")
 ROWS_PER_CHUNK = 256
-FILES_PER_TASK = 16
+FILES_PER_TASK = 64
 """A thread hashes so many files at a time: one by one, handing them over would cost more than hashing them."""
 
 
-def plan_ingest(options: IngestOptions, seed: int) -> dict[str, Any]:
+def plan_ingest(options: IngestOptions, seed: int, workspace: Path | None = None) -> dict[str, Any]:
     """See `multimodal.ingest.plan_ingest`."""
-    return _plan(options, seed)[0]
+    if workspace is None or not workspace.is_dir():
+        return _plan(options, seed, None)[0]
+    with IngestMemory.open(workspace) as memory:
+        return _plan(options, seed, memory)[0]
 
 
-def _plan(options: IngestOptions, seed: int) -> tuple[dict[str, Any], int]:
+def _plan(options: IngestOptions, seed: int, memory: IngestMemory | None) -> tuple[dict[str, Any], int]:
     """The parts of the fingerprint, and how many rows there are."""
     readers = [open_reader(source) for source in options.sources]
     with _hashers() as pool:
-        found = [_inputs(reader, pool, options.checks) for reader in readers]
+        found = [_inputs(reader, pool, options.checks, memory) for reader in readers]
     inputs = [[reader.source.name, named] for reader, (named, _) in zip(readers, found, strict=True)]
     parts = {
         "inputs": digest(inputs),
@@ -61,22 +66,24 @@ def _plan(options: IngestOptions, seed: int) -> tuple[dict[str, Any], int]:
 
 def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Progress | None = None) -> DatasetInfo:
     """See `multimodal.ingest.ingest`."""
-    parts, total = _plan(options, seed)
-    key = fingerprint(parts)
-    folder, ledger = workspace / "dataset" / key, workspace / "ledger" / key
-    if read_index(folder) is None or read_index(ledger) is None:
-        readers = [open_reader(source) for source in options.sources]
-        sandbox = Sandbox(options.checks, options.sandbox)
-        finder = NearDuplicateFinder.open(options, workspace)
-        with DatasetWriter.open(folder, ledger, parts) as writer, sandbox, finder as near:
-            intake = _Intake(options, writer, sandbox, near)
-            done = 0
-            for chunk in _chunks(_claims(readers, options.checks)):
-                intake.add(chunk)
-                done += len(chunk)
-                if progress is not None:
-                    progress(done, total)
-            intake.finish()
+    readers = [open_reader(source) for source in options.sources]  # a bad source leaves nothing behind
+    workspace.mkdir(parents=True, exist_ok=True)
+    with IngestMemory.open(workspace) as memory:
+        parts, total = _plan(options, seed, memory)
+        key = fingerprint(parts)
+        folder, ledger = workspace / "dataset" / key, workspace / "ledger" / key
+        if read_index(folder) is None or read_index(ledger) is None:
+            sandbox = Sandbox(options.checks, options.sandbox, memory)
+            finder = NearDuplicateFinder.open(options, workspace)
+            with DatasetWriter.open(folder, ledger, parts) as writer, sandbox, finder as near:
+                intake = _Intake(options, writer, sandbox, near)
+                done = 0
+                for chunk in _chunks(_claims(readers, options.checks)):
+                    intake.add(chunk)
+                    done += len(chunk)
+                    if progress is not None:
+                        progress(done, total)
+                intake.finish()
     refuse_leaks(read_report(ledger).contamination, options.decontamination.max_share)
     return Dataset(folder).info
 
@@ -184,7 +191,9 @@ def _chunks(items: Iterable[T], size: int = ROWS_PER_CHUNK) -> Iterator[list[T]]
         yield chunk
 
 
-def _inputs(reader: Reader, pool: Executor, checks: CheckOptions) -> tuple[list[list[str]], int]:
+def _inputs(
+    reader: Reader, pool: Executor, checks: CheckOptions, memory: IngestMemory | None
+) -> tuple[list[list[str]], int]:
     """Name and digest of every file that the rows of a source come from or refer to, and the number of rows."""
     names: dict[Location, str] = {}
     rows = 0
@@ -196,24 +205,9 @@ def _inputs(reader: Reader, pool: Executor, checks: CheckOptions) -> tuple[list[
     largest: dict[Location, float] = dict.fromkeys(names, checks.max_file_bytes)
     for path in (*reader.text_files(), *reader.source.split_files.values()):
         names[path], largest[path] = relative_name(path, reader.media_root), math.inf
-    found = chain.from_iterable(pool.map(_digests, _chunks(largest.items(), FILES_PER_TASK)))
+    look = partial(digests, memory=memory)
+    found = chain.from_iterable(pool.map(look, _chunks(largest.items(), FILES_PER_TASK)))
     return [[_printable(name), one] for name, one in zip(names.values(), found, strict=True)], rows
-
-
-def _digests(files: list[tuple[Location, float]]) -> list[str]:
-    return [_digest_or_problem(*file) for file in files]
-
-
-def _digest_or_problem(path: Location, max_bytes: float) -> str:
-    try:
-        if not path.is_file():
-            return "missing"
-        size = size_of(path)
-        return digest_of(path) if size <= max_bytes else f"{size} bytes"
-    except UnreachableError:
-        raise
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        return f"unreadable: {type(error).__name__}"
 
 
 def _hashers() -> ThreadPoolExecutor:

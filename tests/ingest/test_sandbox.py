@@ -30,7 +30,7 @@ ORDERS = {
 
 def inspect(files, worker=FAULTY, **options):
     """What becomes of files: their content ids, or the reasons why not."""
-    with Sandbox(CHECKS, SandboxOptions(**{"workers": 1, "timeout_seconds": 2, **options}), worker) as sandbox:
+    with Sandbox(CHECKS, SandboxOptions(**{"workers": 1, "timeout_seconds": 2, **options}), worker=worker) as sandbox:
         results = list(sandbox.inspect((partial(bytes, data), Modality.IMAGE) for data in files))
     return [result.reason if isinstance(result, MediaError) else result[0].content_id for result in results]
 
@@ -51,7 +51,7 @@ def test_results_are_in_order_whoever_is_faster():
 
 def test_the_reason_says_what_happened():
     """Name of the signal, exit status, and the caps are in the detail."""
-    with Sandbox(CHECKS, SandboxOptions(workers=1, timeout_seconds=1, memory_mib=64), FAULTY) as sandbox:
+    with Sandbox(CHECKS, SandboxOptions(workers=1, timeout_seconds=1, memory_mib=64), worker=FAULTY) as sandbox:
         files = [b"crash", b"leave", b"hang", b"swell"]
         results = list(sandbox.inspect((partial(bytes, data), Modality.IMAGE) for data in files))
     details = [result.detail for result in results if isinstance(result, MediaError)]
@@ -95,7 +95,7 @@ from functools import partial
 from multimodal.ingest.options import CheckOptions, SandboxOptions
 from multimodal.ingest.sandbox import Sandbox
 from multimodal.sample import Modality
-sandbox = Sandbox(CheckOptions(), SandboxOptions(workers=1, timeout_seconds=3), "tests.hostile.faulty_worker")
+sandbox = Sandbox(CheckOptions(), SandboxOptions(workers=1, timeout_seconds=3), worker="tests.hostile.faulty_worker")
 read = sandbox.inspect((partial(bytes, data), Modality.IMAGE) for data in [b"x"] * 16 + [b"hang"] * 16)
 next(read)
 os.kill(os.getpid(), 9)

@@ -1,0 +1,193 @@
+"""What earlier ingests of a workspace found out, so that nothing is hashed or decoded twice: one SQLite file.
+
+files    a local file's path, size, times and inode when its bytes were hashed -> their digest. While a stat says the
+         same, the file is not opened to know what is in it: the shortcut of git's index.
+decoded  content id, modality and checks -> what decoding the bytes came to: facts, or the reason against them.
+
+It is a memory and no result: deleting it costs time, nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+from typing import Any, Self
+
+from multimodal.fingerprint import code_version, digest
+from multimodal.ingest.options import CheckOptions
+from multimodal.ingest.reasons import Reason
+from multimodal.sample import Modality
+
+MEMORY = "ingest.db"
+"""Its name in the workspace."""
+
+WAIT_SECONDS = 60
+"""Another ingest may hold the file for so long."""
+
+RACY_NS = 2 * 10**9
+"""A file changed within so many nanoseconds before it was hashed may change again without its times showing it, where
+a file system counts in coarse steps: its digest is not kept (git's "racily clean" entries)."""
+
+OF_TEXTS = {"max_text_chars", "max_json_depth", "refuse_texts", "scripts", "min_script_share"}
+"""Checks that no picture or sound is held against."""
+
+CODE = tuple(f"ingest/{name}.py" for name in ("formats", "media", "pictures", "quality", "reasons", "sounds"))
+LIBRARIES = ("numpy", "pillow", "soundfile")
+
+OF_THE_MOMENT = frozenset({Reason.DECODER_TIMEOUT, Reason.DECODER_MEMORY, Reason.DECODER_CRASHED})
+"""Reasons that another day, or more memory, may take away: such a file is decoded again."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS files (
+    path BLOB PRIMARY KEY, size INTEGER, modified INTEGER, changed INTEGER, inode INTEGER, digest TEXT
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS decoded (
+    content_id TEXT, modality TEXT, checks TEXT, answer TEXT, PRIMARY KEY (content_id, modality, checks)
+) WITHOUT ROWID;
+"""
+
+Answer = dict[str, Any]
+"""Of a decoder: the fields of `MediaFacts`, or `reason` and `detail`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What a stat says of a plain file.
+
+    Args:
+        path: absolute, as bytes: file names need not be text.
+        size: in bytes.
+        modified, changed: nanoseconds; the second moves whatever tool sets the first back.
+        inode: another file under the same name has another one.
+    """
+
+    path: bytes
+    size: int
+    modified: int
+    changed: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self | None:
+        """The state of a plain file, None where there is none.
+
+        Raises:
+            OSError, ValueError: the name cannot be looked up.
+        """
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        name = os.fsencode(path.absolute())
+        return cls(name, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a change from now on must show in the times."""
+        return time.time_ns() - max(self.modified, self.changed) > RACY_NS
+
+
+@dataclass(frozen=True, slots=True)
+class IngestMemory:
+    """The open file; used by several threads, and by several processes at once.
+
+    Args:
+        connection: to the database.
+    """
+
+    connection: sqlite3.Connection
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    @classmethod
+    @contextmanager
+    def open(cls, workspace: Path) -> Iterator[Self]:
+        """The memory of a workspace that is there; one that is damaged is begun anew."""
+        path = workspace / MEMORY
+        try:
+            connection = _connect(path)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:  # not a database, or a torn one
+            for file in workspace.glob(f"{MEMORY}*"):
+                file.unlink(missing_ok=True)
+            connection = _connect(path)
+        try:
+            yield cls(connection)
+        finally:
+            connection.close()
+
+    def digests(self, files: Sequence[FileState]) -> dict[bytes, str]:
+        """Path -> digest of those files that are as they were when they were hashed."""
+        marks = ",".join("?" * len(files))
+        asked = f"SELECT path, size, modified, changed, inode, digest FROM files WHERE path IN ({marks})"
+        rows = self._read(asked, [file.path for file in files])
+        known = {FileState(*row[:5]): row[5] for row in rows}
+        return {file.path: known[file] for file in files if file in known}
+
+    def keep_digests(self, found: Mapping[FileState, str]) -> None:
+        """Remember the digests of files, stated before they were read."""
+        rows = [
+            (file.path, file.size, file.modified, file.changed, file.inode, digest)
+            for file, digest in found.items()
+            if file.is_settled
+        ]
+        self._write("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def answers(self, checks: str, contents: Sequence[tuple[str, Modality]]) -> dict[tuple[str, Modality], Answer]:
+        """What decoding came to, of those contents (content id and modality) that have been decoded before.
+
+        Args:
+            checks: `checks_key` of what they must keep.
+        """
+        marks = ",".join("?" * len(contents))
+        asked = f"SELECT content_id, modality, answer FROM decoded WHERE checks = ? AND content_id IN ({marks})"
+        rows = self._read(asked, [checks, *(content_id for content_id, _ in contents)])
+        return {(content_id, Modality(modality)): json.loads(answer) for content_id, modality, answer in rows}
+
+    def keep_answers(self, checks: str, found: Mapping[tuple[str, Modality], Answer]) -> None:
+        """Remember what decoding came to, but for what only the moment was to blame for."""
+        rows = [
+            (content_id, modality.value, checks, json.dumps(answer))
+            for (content_id, modality), answer in found.items()
+            if answer.get("reason") not in OF_THE_MOMENT
+        ]
+        self._write("INSERT OR REPLACE INTO decoded VALUES (?, ?, ?, ?)", rows)
+
+    def _read(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self.connection.execute(query, values).fetchall()
+
+    def _write(self, query: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        if rows:
+            with self._lock, self.connection:
+                self.connection.executemany(query, rows)
+
+
+def checks_key(checks: CheckOptions) -> str:
+    """What else the outcome of decoding depends on: the checks of media, the code and the libraries of the decoders."""
+    options = checks.model_dump(mode="json", exclude=OF_TEXTS)
+    return digest([options, code_version(*CODE), [version(name) for name in LIBRARIES]])[:16]
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False)
+    try:
+        # With a write-ahead log a killed process loses its last answers, never the file.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.executescript(_SCHEMA)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
