@@ -22,8 +22,8 @@ from multimodal.sample import Content, Modality, content_digest
 if TYPE_CHECKING:
     from multimodal.ingest.duplicates.kinds import Kind
 
-INDEX = Path("duplicates") / "fingerprints.sqlite"
-"""In the workspace; all pipelines share it."""
+INDEX = "duplicates.db"
+"""Its name in the workspace; all pipelines share it."""
 
 PAIRS_PER_BATCH = 4096
 

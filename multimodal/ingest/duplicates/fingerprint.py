@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import version
+
+from multimodal.fingerprint import code_version, digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +21,13 @@ class Fingerprint:
     key: bytes
     proof: bytes
     decoded: bytes
+
+
+def fingerprint_version(*code: str, libraries: tuple[str, ...]) -> str:
+    """Of all that a fingerprint depends on beside the content: one made by another version is not used.
+
+    Args:
+        code: files of this library.
+        libraries: names of distributions.
+    """
+    return digest([code_version(*code), [version(name) for name in libraries]])[:16]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from multimodal.ingest.databases import open_database
 from multimodal.ingest.duplicates.fingerprint import Fingerprint
 from multimodal.sample import Modality
 
 ROWS_PER_WRITE = 256
-BUSY_SECONDS = 60
 IDS_PER_QUERY = 500
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS fingerprints (
@@ -30,11 +29,7 @@ class FingerprintIndex:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(path, timeout=BUSY_SECONDS)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=NORMAL")
-        self._database.execute(SCHEMA)
+        self._database = open_database(path, SCHEMA)
         self._new: list[tuple[str, str, str, bytes, bytes, bytes]] = []
 
     def holds(self, modality: Modality, content_id: str, version: str) -> bool:

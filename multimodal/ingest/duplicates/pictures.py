@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.metadata import version
 
 import imagehash
 import numpy as np
 from PIL import Image
 
-from multimodal.fingerprint import code_version
-from multimodal.ingest.duplicates.fingerprint import Fingerprint
+from multimodal.ingest.duplicates.fingerprint import Fingerprint, fingerprint_version
 from multimodal.ingest.pictures import decode_picture
 
 SIDE = 64
@@ -23,7 +21,8 @@ NOISE = 2.0
 
 def picture_version() -> str:
     """Of all that a picture's fingerprint depends on beside its bytes."""
-    return f"{code_version('ingest/duplicates/pictures.py', 'ingest/pictures.py')}-{version('imagehash')}"
+    code = ("ingest/duplicates/pictures.py", "ingest/pictures.py")
+    return fingerprint_version(*code, libraries=("imagehash", "numpy", "pillow"))
 
 
 def fingerprint_picture(data: bytes) -> Fingerprint:

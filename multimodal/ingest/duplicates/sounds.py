@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 import imagehash
@@ -12,8 +11,7 @@ import numpy as np
 import soxr
 from PIL import Image
 
-from multimodal.fingerprint import code_version
-from multimodal.ingest.duplicates.fingerprint import Fingerprint
+from multimodal.ingest.duplicates.fingerprint import Fingerprint, fingerprint_version
 from multimodal.ingest.sounds import Sound, decode_sound
 
 SAMPLING_RATE = 8_000
@@ -42,7 +40,8 @@ Array = np.ndarray[Any, Any]
 
 def sound_version() -> str:
     """Of all that a sound's fingerprint depends on beside its bytes."""
-    return f"{code_version('ingest/duplicates/sounds.py', 'ingest/sounds.py')}-{version('imagehash')}"
+    code = ("ingest/duplicates/sounds.py", "ingest/sounds.py")
+    return fingerprint_version(*code, libraries=("imagehash", "numpy", "pillow", "soundfile", "soxr"))
 
 
 def fingerprint_sound(data: bytes) -> Fingerprint:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.metadata import version
 
 import numpy as np
 import rensa
 
-from multimodal.fingerprint import code_version
-from multimodal.ingest.duplicates.fingerprint import Fingerprint
+from multimodal.ingest.duplicates.fingerprint import Fingerprint, fingerprint_version
 from multimodal.ingest.duplicates.plain import plain
 
 SHINGLE_CHARS = 4
@@ -23,9 +21,8 @@ SEED = 1
 
 def text_version(least: float) -> str:
     """Of all that a text's fingerprint depends on beside its bytes."""
-    return (
-        f"{code_version('ingest/duplicates/texts.py', 'ingest/duplicates/plain.py')}-{version('rensa')}-{rows(least)}"
-    )
+    code = ("ingest/duplicates/texts.py", "ingest/duplicates/plain.py")
+    return f"{fingerprint_version(*code, libraries=('rensa',))}-{rows(least)}"
 
 
 def rows(least: float) -> int:

@@ -33,7 +33,7 @@ def test_off_keeps_all(run, album):
     """By default nothing but exact repetitions is looked for, and no index is made."""
     info = run("caption", [HEADER, *ROWS], album)
     assert info.counts.kept == 5
-    assert not (info.path.parents[1] / "duplicates").exists()
+    assert not (info.path.parents[1] / "duplicates.db").exists()
     assert read_report(info.ledger).compared == {}
 
 

@@ -45,6 +45,16 @@ def test_two_ingests_may_write_at_once(tmp_path):
     last.close()
 
 
+def test_a_damaged_index_is_begun_anew(tmp_path):
+    """It is a memory and no result."""
+    (tmp_path / "i.sqlite").write_bytes(b"no database at all" * 100)
+    index = FingerprintIndex(tmp_path / "i.sqlite")
+    index.put(Modality.IMAGE, "a", "1", PRINT)
+    index.flush()
+    assert index.holds(Modality.IMAGE, "a", "1")
+    index.close()
+
+
 def test_sets_are_named_by_their_smallest_whatever_the_order():
     """Joining is commutative and transitive."""
     for joins in (["ab", "bc", "de"], ["cb", "ed", "ba"], ["ca", "bc", "de"]):
