@@ -12,6 +12,7 @@ from flows.stage import IO_RETRIES, PIPELINE_RUN, StagePlan, run_stage
 from multimodal.config import PipelineConfig
 from multimodal.dataset import DatasetInfo
 from multimodal.ingest import ingest, plan_ingest, source_kinds
+from multimodal.ingest.duplicates.table import duplicates_table
 
 
 def plan(config: PipelineConfig) -> StagePlan:
@@ -39,6 +40,7 @@ def describe(info: DatasetInfo) -> Summary:
     table = [{"what": "task", "name": name, "samples": count} for name, count in info.by_task.items()]
     table += [{"what": "split", "name": name, "samples": count} for name, count in info.by_split.items()]
     table += [{"what": "quarantined", "name": name, "samples": count} for name, count in info.by_reason.items()]
+    table += duplicates_table(info.ledger)
     line = f"{counts.rows:,} rows = {counts.kept:,} kept + {counts.quarantined} quarantined"
     return Summary(
         line=f"{line} + {counts.duplicate} duplicate",

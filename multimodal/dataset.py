@@ -158,10 +158,13 @@ class PartWriter:
 
 
 class DatasetWriter:
-    """Writes a dataset and its ledger; both appear when the block of `DatasetWriter.open` ends well, or not at all."""
+    """Writes a dataset and its ledger; both appear when the block of `DatasetWriter.open` ends well, or not at all.
+
+    Other files may be written into `ledger_folder`, which has a temporary name until then.
+    """
 
     def __init__(self, folder: Path, ledger: Path) -> None:
-        self._folder, self._ledger_folder = folder, ledger
+        self._folder, self.ledger_folder = folder, ledger
         self._samples = PartWriter(folder, "part", SAMPLE_SCHEMA)
         self._media = PartWriter(folder, "media", MEDIA_SCHEMA)
         self._ledger = PartWriter(ledger, "part", LEDGER_SCHEMA)
@@ -209,7 +212,7 @@ class DatasetWriter:
         counts = {"rows": self._ledger.count} | {fate.value: self._by["fate"][fate.value] for fate in Fate}
         _balance(counts, self._samples.count)
         by = {f"by_{name}": dict(sorted(self._by[name].items())) for name in _COUNTED}
-        write_json(self._ledger_folder / INDEX, {"counts": counts, "by_reason": by["by_reason"]})
+        write_json(self.ledger_folder / INDEX, {"counts": counts, "by_reason": by["by_reason"]})
         index = {"parts": dict(parts), "counts": counts, "media": self._media.count, "digest": self._digest.hexdigest()}
         write_json(self._folder / INDEX, index | by)
 

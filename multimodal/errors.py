@@ -5,6 +5,7 @@
      ├── SourceError          a source cannot be read at all (its bad rows go to the ledger instead)
      │    └── UnreachableError a remote file system does not answer: trying again may help
      ├── DatasetError         a dataset, ledger or latent store on disk is absent, incomplete or damaged
+     ├── ContaminationError   more of the test split is in train than `ingest.decontamination` allows
      ├── EncoderError         an encoder cannot be built, or its weights cannot be reached
      ├── CheckpointError      a checkpoint is absent, incomplete or belongs to another configuration
      ├── RequestError         a prediction was asked for that the model cannot serve
@@ -35,6 +36,10 @@ class UnreachableError(SourceError, OSError):
 
 class DatasetError(MultimodalError):
     """Something on disk is absent, incomplete or damaged."""
+
+
+class ContaminationError(MultimodalError):
+    """More of the test split is in train than `ingest.decontamination` allows."""
 
 
 class EncoderError(MultimodalError):

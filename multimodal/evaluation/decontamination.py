@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from multimodal.evaluation.items import Item
+from multimodal.ingest.duplicates.plain import text_key
 from multimodal.sample import Modality, Task
-
-_NOT_A_WORD = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +47,5 @@ def decontaminate(items: Sequence[Item], train: Sequence[Item], train_contents: 
 def _text_keys(item: Item) -> list[tuple[str, ...]]:
     if item.task.modality is not Modality.TEXT:
         return []
-    if item.task is Task.INFILL:
-        return [(plain(item.text),)]
-    return [(plain(item.input), item.style, plain(reference)) for reference in item.references]
-
-
-def plain(text: str) -> str:
-    """The words of a text in lower case, one space between them."""
-    return _NOT_A_WORD.sub(" ", text).strip().casefold()
+    targets = (item.text,) if item.task is Task.INFILL else item.references
+    return [text_key(item.task, item.input, item.style, target) for target in targets]

@@ -41,6 +41,7 @@ from multimodal.training.options import SamplerOptions
 Progress = Callable[[int, int], None]
 CODE = (
     "evaluation",
+    "ingest/duplicates/plain.py",
     "tasks.py",
     "tokenizer.py",
     "retrieval.py",

@@ -9,7 +9,9 @@
               quality: what decodes well and is of no use)
     sandbox   the same in worker processes with caps on memory and time
     memory    what earlier ingests hashed and decoded;  digests  what files hold, with its help
-    splits    a content -> train, val or test
+    databases   how such memories are opened
+    splits    a content -> train, val or test   (cluster_splits: what is nearly the same together)
+    duplicates  near duplicates, and test samples that train holds too
     stage     all of it in order, into the dataset and the ledger
 
 This module stays light, since the configuration imports the options from here; the work is imported when asked for.

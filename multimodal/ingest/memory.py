@@ -23,15 +23,13 @@ from threading import Lock
 from typing import Any, Self
 
 from multimodal.fingerprint import code_version, digest
+from multimodal.ingest.databases import open_database
 from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.reasons import Reason
 from multimodal.sample import Modality
 
 MEMORY = "ingest.db"
 """Its name in the workspace."""
-
-WAIT_SECONDS = 60
-"""Another ingest may hold the file for so long."""
 
 RACY_NS = 2 * 10**9
 """A file changed within so many nanoseconds before it was hashed may change again without its times showing it, where
@@ -113,15 +111,7 @@ class IngestMemory:
     @contextmanager
     def open(cls, workspace: Path) -> Iterator[Self]:
         """The memory of a workspace that is there; one that is damaged is begun anew."""
-        path = workspace / MEMORY
-        try:
-            connection = _connect(path)
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:  # not a database, or a torn one
-            for file in workspace.glob(f"{MEMORY}*"):
-                file.unlink(missing_ok=True)
-            connection = _connect(path)
+        connection = open_database(workspace / MEMORY, _SCHEMA)
         try:
             yield cls(connection)
         finally:
@@ -178,16 +168,3 @@ def checks_key(checks: CheckOptions) -> str:
     """What else the outcome of decoding depends on: the checks of media, the code and the libraries of the decoders."""
     options = checks.model_dump(mode="json", exclude=OF_TEXTS)
     return digest([options, code_version(*CODE), [version(name) for name in LIBRARIES]])[:16]
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False)
-    try:
-        # With a write-ahead log a killed process loses its last answers, never the file.
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.executescript(_SCHEMA)
-    except BaseException:
-        connection.close()
-        raise
-    return connection

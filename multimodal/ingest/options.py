@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from multimodal.ingest.duplicates.options import DecontaminationOptions, DuplicateOptions
 from multimodal.ingest.locations import LocationField
 from multimodal.options import Options
 from multimodal.sample import Split, Task
@@ -119,11 +120,13 @@ class SplitOptions(Options):
     """Shares of val and test among groups whose split no source gives; the rest is train.
 
     `carve_val` gives the share of officially train groups that serve as val where a source has no val of its own.
+    `by_cluster` joins groups that share a content, a picture, a target text or near duplicates, and splits those.
     """
 
     val: float = Field(default=0.1, ge=0, lt=1)
     test: float = Field(default=0.1, ge=0, lt=1)
     carve_val: float = Field(default=0.0, ge=0, lt=1)
+    by_cluster: bool = False
 
     @model_validator(mode="after")
     def _leave_some_for_train(self) -> SplitOptions:
@@ -139,6 +142,8 @@ class IngestOptions(Options):
     checks: CheckOptions = CheckOptions()
     sandbox: SandboxOptions = SandboxOptions()
     splits: SplitOptions = SplitOptions()
+    duplicates: DuplicateOptions = DuplicateOptions()
+    decontamination: DecontaminationOptions = DecontaminationOptions()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> IngestOptions:

@@ -55,10 +55,14 @@ class SplitAssigner:
         if draft.official is Split.VAL:
             self._has_val.add(draft.source)
 
+    def official(self, content_id: str) -> Split | None:
+        """The split that sources claim for a content, None where none does."""
+        return self._official.get(content_id)
+
     def split(self, content_id: str) -> Split:
         """The split of all samples of a content."""
         first = self._first[content_id]
-        official = self._official.get(content_id)
+        official = self.official(content_id)
         if official is None:
             return hash_split(first.group, self._options)
         needs_val = first.source not in self._has_val

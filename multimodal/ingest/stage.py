@@ -15,8 +15,13 @@ from typing import Any, TypeVar
 from multimodal.dataset import Dataset, DatasetInfo, DatasetWriter, Fate, LedgerRow
 from multimodal.errors import MediaError
 from multimodal.fingerprint import code_version, digest, fingerprint, read_index
+from multimodal.ingest.cluster_splits import ClusterSplitAssigner
 from multimodal.ingest.digests import digests
 from multimodal.ingest.drafts import Draft, Drafter
+from multimodal.ingest.duplicates.finder import NearDuplicateFinder
+from multimodal.ingest.duplicates.handling import near_duplicates, settle
+from multimodal.ingest.duplicates.leaks import find_leaks, refuse_leaks
+from multimodal.ingest.duplicates.report import read_report, write_report
 from multimodal.ingest.locations import Location, relative_name
 from multimodal.ingest.memory import IngestMemory
 from multimodal.ingest.options import CheckOptions, IngestOptions
@@ -69,8 +74,9 @@ def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Prog
         folder, ledger = workspace / "dataset" / key, workspace / "ledger" / key
         if read_index(folder) is None or read_index(ledger) is None:
             sandbox = Sandbox(options.checks, options.sandbox, memory)
-            with DatasetWriter.open(folder, ledger, parts) as writer, sandbox:
-                intake = _Intake(options, writer, sandbox)
+            finder = NearDuplicateFinder.open(options, workspace)
+            with DatasetWriter.open(folder, ledger, parts) as writer, sandbox, finder as near:
+                intake = _Intake(options, writer, sandbox, near)
                 done = 0
                 for chunk in _chunks(_claims(readers, options.checks)):
                     intake.add(chunk)
@@ -78,6 +84,7 @@ def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Prog
                     if progress is not None:
                         progress(done, total)
                 intake.finish()
+    refuse_leaks(read_report(ledger).contamination, options.decontamination.max_share)
     return Dataset(folder).info
 
 
@@ -93,9 +100,12 @@ class _Claim:
 class _Intake:
     """Gives each row its fate; samples are written when all rows, and so all splits, are known."""
 
-    def __init__(self, options: IngestOptions, writer: DatasetWriter, sandbox: Sandbox) -> None:
-        self._checks, self._writer, self._sandbox = options.checks, writer, sandbox
-        self._splits = SplitAssigner(options.splits)
+    def __init__(
+        self, options: IngestOptions, writer: DatasetWriter, sandbox: Sandbox, near: NearDuplicateFinder
+    ) -> None:
+        self._checks, self._writer, self._sandbox, self._near = options.checks, writer, sandbox, near
+        self._duplicates, self._settled = options.duplicates, list[LedgerRow]()
+        self._splits = (ClusterSplitAssigner if options.splits.by_cluster else SplitAssigner)(options.splits)
         self._kept: dict[str, Draft] = {}
         self._media: dict[tuple[MediaRef, Modality], str | MediaError] = {}
         self._written: set[str] = set()
@@ -108,12 +118,24 @@ class _Intake:
         for key, result in zip(new, self._sandbox.inspect(self._unread(*key) for key in new), strict=True):
             self._media[key] = result if isinstance(result, MediaError) else self._store(result[0])
         for claim in chunk:
-            self._writer.add_ledger(self._settle(claim))
+            row = self._settle(claim)
+            if self._duplicates.are_off:
+                self._writer.add_ledger(row)
+            else:
+                self._settled.append(row)
 
     def finish(self) -> None:
-        """Write all kept samples with their splits."""
-        for draft in self._kept.values():
+        """Settle near duplicates; write the kept samples with their splits, and what test and train share."""
+        near = self._near.find()
+        found = near_duplicates(self._kept, near, self._splits.official, self._duplicates)
+        for row in self._settled:
+            self._writer.add_ledger(settle(row, found))
+        kept = [draft for key, draft in self._kept.items() if key not in found or not found[key].is_dropped]
+        moved = self._splits.join(near) if isinstance(self._splits, ClusterSplitAssigner) else []
+        for draft in kept:
             self._writer.add_sample(draft.sample(self._splits.split(draft.content_id)))
+        leaks = find_leaks(kept, self._splits.split, near)
+        write_report(self._writer.ledger_folder, self._near.compared, near, moved, leaks)
 
     def _unread(self, ref: MediaRef, modality: Modality) -> Media:
         return partial(read_ref, ref, self._checks), modality
@@ -122,6 +144,7 @@ class _Intake:
         if content.content_id not in self._written:
             self._written.add(content.content_id)
             self._writer.add_media(content)
+            self._near.add(content)
         return content.content_id
 
     def _settle(self, claim: _Claim) -> LedgerRow:
@@ -129,6 +152,7 @@ class _Intake:
         if isinstance(draft, MediaError):
             return LedgerRow(source, uri, Fate.QUARANTINED, draft.reason, _printable(draft.detail))
         self._splits.add(draft)
+        self._near.add_texts(draft)
         first = self._kept.setdefault(draft.sample_id, draft)
         if first is draft:
             return LedgerRow(source, uri, Fate.KEPT, sample_id=draft.sample_id)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from multimodal.evaluation.decontamination import Decontamination, decontaminate, plain
+from multimodal.evaluation.decontamination import Decontamination, decontaminate
 from multimodal.evaluation.items import Item, build_items
+from multimodal.ingest.duplicates.plain import plain
 from multimodal.sample import Modality, Split, Task
 
 

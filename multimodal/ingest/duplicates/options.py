@@ -1,0 +1,62 @@
+"""What can be said about near duplicates and about test rows that train holds too."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from multimodal.options import Options
+from multimodal.sample import Modality
+
+Handling = Literal["off", "flag", "drop"]
+
+
+class DuplicateOptions(Options):
+    """What becomes of near duplicates; exact ones (same content, task, style and text) are never kept twice.
+
+    With `flag`, a near duplicate is kept, and its ledger row names what it is like. With `drop`, its fate is that of
+    a duplicate. A row is a near duplicate of another of its task and style if all that it is conditioned on is alike;
+    rows of text must be alike in their targets too.
+
+    Args:
+        pictures, sounds, texts: off, flag or drop, for rows of that modality.
+        min_picture_similarity: 1 less the squared difference of 16 x 16 block means in colour over their variances.
+        min_sound_similarity: share of the fingerprint's bits that agree at the best shift; 0.5 is chance.
+        min_text_similarity: Jaccard similarity of the sets of four characters in a row, case and punctuation aside.
+    """
+
+    pictures: Handling = "off"
+    sounds: Handling = "off"
+    texts: Handling = "off"
+    min_picture_similarity: float = Field(default=0.93, gt=0, le=1)
+    min_sound_similarity: float = Field(default=0.82, gt=0.5, le=1)
+    min_text_similarity: float = Field(default=0.7, ge=0.3, le=1)
+
+    @property
+    def are_off(self) -> bool:
+        """Whether near duplicates decide nothing."""
+        return self.pictures == self.sounds == self.texts == "off"
+
+    def of(self, modality: Modality) -> Handling:
+        """How near duplicates of a modality are handled."""
+        return {Modality.IMAGE: self.pictures, Modality.AUDIO: self.sounds, Modality.TEXT: self.texts}[modality]
+
+    def least(self, modality: Modality) -> float:
+        """The similarity from which on two contents are near duplicates."""
+        return {
+            Modality.IMAGE: self.min_picture_similarity,
+            Modality.AUDIO: self.min_sound_similarity,
+            Modality.TEXT: self.min_text_similarity,
+        }[modality]
+
+
+class DecontaminationOptions(Options):
+    """The gate after ingest: how much of test may be in train, exactly or nearly.
+
+    Args:
+        max_share: of the test samples; above it the run stops and names the pairs. None only reports, and compares
+            nearly only those modalities whose duplicates are flagged or dropped, or all with `splits.by_cluster`.
+    """
+
+    max_share: float | None = Field(default=None, ge=0, le=1)
