@@ -13,6 +13,9 @@ from multimodal.config import PipelineConfig
 from multimodal.dataset import DatasetInfo
 from multimodal.ingest import ingest, plan_ingest, source_kinds
 
+MERKLE_ROOT = "dataset.merkle_root"
+"""Tag of the pipeline's run and of the ingest stage's: what the dataset holds, in one digest."""
+
 
 def plan(config: PipelineConfig) -> StagePlan:
     """What ingest depends on: all files of the sources, its options, the seed, the code."""
@@ -31,6 +34,12 @@ def log_dataset(config: PipelineConfig, info: DatasetInfo) -> None:
     counts = {"rows": info.counts.rows, "kept": info.counts.kept, "quarantined": info.counts.quarantined}
     if run := PIPELINE_RUN.get():
         run.log_dataset(config.name, info.fingerprint, info.path, counts | {"duplicate": info.counts.duplicate})
+        run.set_tags(tags_of(info))
+
+
+def tags_of(info: DatasetInfo) -> dict[str, str]:
+    """What the dataset holds, in one digest; nothing for a dataset that was written before there was one."""
+    return {MERKLE_ROOT: info.merkle_root} if info.merkle_root else {}
 
 
 def describe(info: DatasetInfo) -> Summary:
@@ -44,7 +53,13 @@ def describe(info: DatasetInfo) -> Summary:
         line=f"{line} + {counts.duplicate} duplicate",
         table=table,
         metrics={f"{row['what']}/{row['name']}": float(str(row["samples"])) for row in table},
-        details={"dataset": info.path, "ledger": info.ledger, "fingerprint": info.fingerprint},
+        details={
+            "dataset": info.path,
+            "ledger": info.ledger,
+            "fingerprint": info.fingerprint,
+            "Merkle root": info.merkle_root,
+        },
+        tags=tags_of(info),
     )
 
 

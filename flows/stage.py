@@ -123,10 +123,12 @@ def run_stage(
     """
     finished = plan.result(kind)
     if finished is not None:
+        summary = describe(finished)
         with _tracked(plan) as run:
             run.explain("unchanged", plan.unchanged_because, plan.fingerprint)
+            run.set_tags(summary.tags)
         say_unchanged(plan.stage, plan.unchanged_because)
-        publish_unchanged(plan.stage, plan.unchanged_because, describe(finished))
+        publish_unchanged(plan.stage, plan.unchanged_because, summary)
         return finished
     reason = plan.changed_because()
     with _tracked(plan) as run, StageReporter(plan.stage, reason, run) as reporter:
@@ -136,6 +138,7 @@ def run_stage(
         plan.remember(kind, record)
         summary = describe(record)
         run.log_metrics(summary.metrics)
+        run.set_tags(summary.tags)
         reporter.finish(summary.line)
     publish(plan.stage, reason, time.monotonic() - start, summary)
     return record

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors", "fingerprint", "options", "figures"},
-    {"sample", "promotion"},
+    {"sample", "promotion", "merkle", "ledger_balance"},
     {"synthetic", "latents", "retrieval", "dataset", "tokenizer", "tasks", "diffusion", "decoder", "optimizer"},
     {"encoders", "ingest"},
     {"generation", "training", "evaluation", "predictor", "package", "model_card"},

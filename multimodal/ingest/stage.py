@@ -38,8 +38,8 @@ def plan_ingest(options: IngestOptions, seed: int) -> dict[str, Any]:
     return _plan(options, seed)[0]
 
 
-def _plan(options: IngestOptions, seed: int) -> tuple[dict[str, Any], int]:
-    """The parts of the fingerprint, and how many rows there are."""
+def _plan(options: IngestOptions, seed: int) -> tuple[dict[str, Any], dict[str, int]]:
+    """The parts of the fingerprint, and how many rows each source has."""
     readers = [open_reader(source) for source in options.sources]
     with _hashers() as pool:
         found = [_inputs(reader, pool, options.checks) for reader in readers]
@@ -51,25 +51,25 @@ def _plan(options: IngestOptions, seed: int) -> tuple[dict[str, Any], int]:
         "seed": seed,
         "code": code_version(*CODE),
     }
-    return parts, sum(rows for _, rows in found)
+    return parts, {reader.source.name: rows for reader, (_, rows) in zip(readers, found, strict=True)}
 
 
 def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Progress | None = None) -> DatasetInfo:
     """See `multimodal.ingest.ingest`."""
-    parts, total = _plan(options, seed)
+    parts, rows_in = _plan(options, seed)
     key = fingerprint(parts)
     folder, ledger = workspace / "dataset" / key, workspace / "ledger" / key
     if read_index(folder) is None or read_index(ledger) is None:
         readers = [open_reader(source) for source in options.sources]
         sandbox = Sandbox(options.checks, options.sandbox)
-        with DatasetWriter.open(folder, ledger, parts) as writer, sandbox:
+        with DatasetWriter.open(folder, ledger, parts, rows_in) as writer, sandbox:
             intake = _Intake(options, writer, sandbox)
             done = 0
             for chunk in _chunks(_claims(readers, options.checks)):
                 intake.add(chunk)
                 done += len(chunk)
                 if progress is not None:
-                    progress(done, total)
+                    progress(done, sum(rows_in.values()))
             intake.finish()
     return Dataset(folder).info
 
@@ -106,7 +106,8 @@ class _Intake:
     def finish(self) -> None:
         """Write all kept samples with their splits."""
         for draft in self._kept.values():
-            self._writer.add_sample(draft.sample(self._splits.split(draft.content_id)))
+            split, origin = self._splits.split(draft.content_id), self._splits.origin(draft.content_id)
+            self._writer.add_sample(draft.sample(split), origin)
 
     def _unread(self, ref: MediaRef, modality: Modality) -> Media:
         return partial(read_ref, ref, self._checks), modality
