@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from prefect import flow, task
+from prefect.artifacts import create_table_artifact
 
 from flows.artifacts import Summary
+from flows.ledger import count_table
 from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES, PIPELINE_RUN, StagePlan, run_stage
 from multimodal.config import PipelineConfig
@@ -63,7 +65,14 @@ def describe(info: DatasetInfo) -> Summary:
     )
 
 
+def publish_ledger(info: DatasetInfo) -> None:
+    """Counts by source, fate and reason as a table artifact, as `multimodal ledger summary` shows them."""
+    create_table_artifact(count_table(info.ledger), key="ingest-ledger", description=describe(info).line)
+
+
 @flow(name="ingest", validate_parameters=False)
 def ingest_flow(config: PipelineConfig) -> DatasetInfo:
     """Make the dataset of a pipeline."""
-    return run_stage(plan(config), DatasetInfo, partial(read_sources, config), describe)
+    info = run_stage(plan(config), DatasetInfo, partial(read_sources, config), describe)
+    publish_ledger(info)
+    return info

@@ -2,7 +2,7 @@
 
 dataset/<fp>/part-*.parquet    kept samples, in the order of the sources
 dataset/<fp>/media-*.parquet   bytes of each distinct picture and sound, once however many samples share it
-dataset/<fp>/index.json        parts of the fingerprint, counts, Merkle root of samples and contents, SHA-256 of the files
+dataset/<fp>/index.json        parts of the fingerprint, counts, Merkle roots, SHA-256 of the parts
 ledger/<fp>/part-*.parquet     every input row and its fate
 ledger/<fp>/index.json
 """
