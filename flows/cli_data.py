@@ -1,4 +1,4 @@
-"""`multimodal ledger ...`, `explain` and `verify`: their arguments; `flows.ledger`, `.explain`, `.verify` do the work."""
+"""`multimodal ledger ...`, `explain` and `verify`: their arguments; the files of their names do the work."""
 
 from __future__ import annotations
 

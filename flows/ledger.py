@@ -46,7 +46,9 @@ def show_rows(
         for row in rows:
             console().print(json.dumps(asdict(row), ensure_ascii=False), soft_wrap=True, markup=False, highlight=False)
         return
-    table = _table(f"{len(rows):,} of {total:,} rows of dataset {info.fingerprint}", ("source", "uri", "fate"))
+    table = _table(
+        f"{len(rows):,} of {total:,} rows of dataset {info.fingerprint}", ("source", "uri", "fate or reason")
+    )
     for name in ("detail", "sample id"):
         table.add_column(name, overflow="fold")
     for row in rows:

@@ -71,6 +71,12 @@ def find_rows(
     return found, total
 
 
+def rows_that_repeat(ledger: Path, sample_id: str) -> list[LedgerRow]:
+    """The rows of a ledger that are duplicates of a sample."""
+    found = (table.filter(pc.field("duplicate_of") == sample_id) for table in _tables(ledger))
+    return [row for table in found for row in ledger_rows(table)]
+
+
 def ledger_rows(table: pa.Table) -> list[LedgerRow]:
     """The rows of a ledger's table."""
     return [LedgerRow(**row | {"fate": Fate(row["fate"])}) for row in table.to_pylist()]

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    {"errors", "fingerprint", "options", "figures"},
+    {"errors", "fingerprint", "options", "figures", "data_uris"},
     {"sample", "promotion", "merkle", "ledger_balance"},
     {
         "synthetic",

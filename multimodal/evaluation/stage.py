@@ -45,6 +45,7 @@ CODE = (
     "tasks.py",
     "tokenizer.py",
     "retrieval.py",
+    "data_uris.py",
     "generation",
     "decoder",
     "diffusion",

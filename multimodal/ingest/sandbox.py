@@ -42,6 +42,9 @@ Media = tuple[Callable[[], bytes], Modality]
 
 Result = tuple[Content, MediaFacts] | MediaError
 
+Answer = tuple["MediaFile", dict[str, Any]] | MediaError
+"""A file with what its worker says of it, or what is wrong with it."""
+
 
 class Sandbox:
     """Worker processes, started when the first file comes and kept until the block ends.
@@ -76,7 +79,12 @@ class Sandbox:
         Raises:
             MultimodalError: the worker processes do not start.
         """
-        pending: deque[Future[list[Result]]] = deque()
+        for answer in self.answers(media):
+            yield answer if isinstance(answer, MediaError) else _result(*answer)
+
+    def answers(self, media: Iterable[Media]) -> Iterator[Answer]:
+        """The same for a worker of one's own, whose answers are what its check returns, as JSON values."""
+        pending: deque[Future[list[Answer]]] = deque()
         rest = iter(media)
         while batch := list(islice(rest, FILES_PER_BATCH)):
             pending.append(self._threads.submit(self._inspect_batch, batch))
@@ -85,20 +93,20 @@ class Sandbox:
         while pending:
             yield from pending.popleft().result()
 
-    def _inspect_batch(self, batch: Sequence[Media]) -> list[Result]:
+    def _inspect_batch(self, batch: Sequence[Media]) -> list[Answer]:
         read = [_read(*one) for one in batch]
         contents = [one for one in read if not isinstance(one, MediaError)]
         decoded = (result for part in _parts(contents) for result in self._decode(part))
         return [one if isinstance(one, MediaError) else next(decoded) for one in read]
 
-    def _decode(self, files: Sequence[_File]) -> list[Result]:
-        """One result per file, however many workers that takes."""
+    def _decode(self, files: Sequence[MediaFile]) -> list[Answer]:
+        """One answer per file, however many workers that takes."""
         answers = self._ask(files)
         if not isinstance(answers, MediaError):
-            return [_result(file, answer) for file, answer in zip(files, answers, strict=True)]
-        return [answers] if len(files) == 1 else [result for file in files for result in self._decode([file])]
+            return [_answered(file, answer) for file, answer in zip(files, answers, strict=True)]
+        return [answers] if len(files) == 1 else [answer for file in files for answer in self._decode([file])]
 
-    def _ask(self, files: Sequence[_File]) -> list[dict[str, Any]] | MediaError:
+    def _ask(self, files: Sequence[MediaFile]) -> list[dict[str, Any]] | MediaError:
         """The answers of one worker, or what it died of."""
         worker = self._idle.get()
         try:
@@ -110,7 +118,9 @@ class Sandbox:
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class MediaFile:
+    """The bytes of a file, and what it should hold."""
+
     data: bytes
     modality: Modality
 
@@ -139,7 +149,7 @@ class _Worker:
                 last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
                 raise MultimodalError(f"the decoding processes do not start: {''.join(last) or 'no answer'}")
 
-    def ask(self, files: Sequence[_File]) -> list[dict[str, Any]]:
+    def ask(self, files: Sequence[MediaFile]) -> list[dict[str, Any]]:
         """One answer per file; none at all where the process ends before it has them all."""
         try:
             self._connection.send_bytes(pack([(file.data, file.modality) for file in files]))
@@ -180,16 +190,16 @@ class _Worker:
             return None
 
 
-def _read(read: Callable[[], bytes], modality: Modality) -> _File | MediaError:
+def _read(read: Callable[[], bytes], modality: Modality) -> MediaFile | MediaError:
     try:
-        return _File(read(), modality)
+        return MediaFile(read(), modality)
     except MediaError as error:
         return error
 
 
-def _parts(files: Iterable[_File]) -> Iterator[list[_File]]:
+def _parts(files: Iterable[MediaFile]) -> Iterator[list[MediaFile]]:
     """The files in order, cut where a part would hold more than `BATCH_BYTES`."""
-    part: list[_File] = []
+    part: list[MediaFile] = []
     for file in files:
         if part and sum(len(one.data) for one in part) + len(file.data) > BATCH_BYTES:
             yield part
@@ -199,9 +209,11 @@ def _parts(files: Iterable[_File]) -> Iterator[list[_File]]:
         yield part
 
 
-def _result(file: _File, answer: dict[str, Any]) -> Result:
-    if "reason" in answer:
-        return MediaError(Reason(answer["reason"]), answer["detail"])
+def _answered(file: MediaFile, answer: dict[str, Any]) -> Answer:
+    return MediaError(Reason(answer["reason"]), answer["detail"]) if "reason" in answer else (file, answer)
+
+
+def _result(file: MediaFile, answer: dict[str, Any]) -> Result:
     facts = MediaFacts(**answer)
     return Content(facts.content_id, file.modality, file.data), facts
 
