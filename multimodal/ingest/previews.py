@@ -95,8 +95,10 @@ def _beginning(data: bytes) -> str:
         if not len(wave):
             raise MediaError(Reason.TOO_SHORT, "the sound holds no samples")
         return wave_uri(np.clip(np.nan_to_num(wave), -1, 1), rate)
-    except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
-        raise MediaError(Reason.UNREADABLE_AUDIO, str(error)) from error
+    except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:
+        # The whole message names the buffer that was read from by its address, which is another one in every run.
+        message = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
+        raise MediaError(Reason.UNREADABLE_AUDIO, message) from error
 
 
 def main() -> None:

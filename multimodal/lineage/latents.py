@@ -47,8 +47,10 @@ def stored_latents(workspace: Path, content_id: str) -> Iterator[StoredLatents]:
             continue
         if content_id in store:
             states, pooled = store.get(content_id), store.pooled(content_id)
-            num_bytes, reading = states.nbytes + pooled.nbytes, store.reading(content_id)
-            yield StoredLatents(content_id, store.encoder_fingerprint, named, *states.shape, num_bytes, reading)
+            yield StoredLatents(
+                content_id, store.encoder_fingerprint, named, len(states), store.hidden_size,
+                states.nbytes + pooled.nbytes, store.reading(content_id),
+            )  # fmt: skip
         elif content_id in store.failed:
             problem = f"cannot be encoded: {store.failed[content_id]}"
             yield StoredLatents(content_id, store.encoder_fingerprint, named, problem=problem)

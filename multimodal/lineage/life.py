@@ -169,7 +169,7 @@ def _beside(folders: tuple[Path, ...], sample: Sample) -> tuple[tuple[str, ...],
         if path.name.startswith(MAIN_TABLES):
             continue
         table = pq.read_table(path)
-        key = next((name for name in keys if name in table.column_names), None)
+        key = next((name for name in keys if name in table.column_names), "")
         for row in table.filter(pc.field(key) == keys[key]).to_pylist() if key else ():
             if CLUSTER in row:
                 members = table.filter(pc.field(CLUSTER) == row[CLUSTER])[key].to_pylist()
@@ -179,5 +179,5 @@ def _beside(folders: tuple[Path, ...], sample: Sample) -> tuple[tuple[str, ...],
     return tuple(notes), tuple(clusters)
 
 
-def _plain(row: Mapping[str, Any], without: str | None) -> str:
+def _plain(row: Mapping[str, Any], without: str) -> str:
     return ", ".join(f"{name} {value}" for name, value in row.items() if name != without and value is not None)

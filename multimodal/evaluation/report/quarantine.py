@@ -1,4 +1,4 @@
-"""Quarantined media as thumbnails: what the refused rows look and sound like, as far as their sources are still there."""
+"""Quarantined media as thumbnails: what refused rows look and sound like, as far as their sources are there."""
 
 from __future__ import annotations
 
