@@ -11,7 +11,7 @@ from flows.explain import lines
 from multimodal.errors import DatasetError, RequestError
 from multimodal.fingerprint import read_index, write_index
 from multimodal.lineage import find_row, life_of
-from tests.workspace_fixtures import ENCODER, remember
+from tests.small_workspace import ENCODER, remember
 
 pytest_plugins = ("tests.workspace_fixtures",)
 

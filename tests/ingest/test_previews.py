@@ -12,7 +12,7 @@ from multimodal.ingest.options import CheckOptions, SandboxOptions
 from multimodal.ingest.previews import LONGEST_SIDE, SECONDS, previews
 from multimodal.ingest.retrace import options_of, retrace, rows_with_media
 from multimodal.sample import Modality
-from tests.workspace_fixtures import options_of as made_options
+from tests.small_workspace import options_of as made_options
 
 pytest_plugins = ("tests.workspace_fixtures",)
 

@@ -1,6 +1,7 @@
 """The life of a row, from its source to what a model wrote for it."""
 
 import dataclasses
+from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,7 +10,7 @@ import pytest
 from multimodal.dataset import Fate
 from multimodal.errors import RequestError
 from multimodal.lineage import find_row, life_of
-from tests.workspace_fixtures import ENCODER, HIDDEN, TOKENS
+from tests.small_workspace import ENCODER, HIDDEN, TOKENS
 
 pytest_plugins = ("tests.workspace_fixtures",)
 
@@ -24,7 +25,7 @@ def test_a_sample_is_found_by_the_beginning_of_its_id(made_once):
     row = find_row(made_once.dataset, sample.sample_id[:12])
     assert (row.fate, row.uri) == (Fate.KEPT, "pictures.csv#1")
     ids = sorted(sample.sample_id for sample in made_once.dataset.samples())
-    first = next(one[0] for one, other in zip(ids, ids[1:], strict=False) if one[0] == other[0])
+    first = next(one[0] for one, other in pairwise(ids) if one[0] == other[0])
     with pytest.raises(RequestError, match=f"'{first}' is .* rows, name one") as refusal:
         find_row(made_once.dataset, first)
     assert all(each in str(refusal.value) for each in [one for one in ids if one.startswith(first)][:6])
