@@ -18,12 +18,14 @@ class Summary:
         table: rows of the stage's table, all with the same keys.
         metrics: for the stage's MLflow run.
         details: further lines of the markdown summary, name -> value.
+        tags: of the stage's MLflow run, whether it ran or had nothing to do.
     """
 
     line: str
     table: Sequence[Mapping[str, Any]]
     metrics: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def publish(stage: str, reason: str, seconds: float, summary: Summary) -> None:

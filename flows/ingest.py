@@ -5,14 +5,19 @@ from __future__ import annotations
 from functools import partial
 
 from prefect import flow, task
+from prefect.artifacts import create_table_artifact
 
 from flows.artifacts import Summary
+from flows.ledger import count_table
 from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES, PIPELINE_RUN, StagePlan, run_stage
 from multimodal.config import PipelineConfig
 from multimodal.dataset import DatasetInfo
 from multimodal.ingest import ingest, plan_ingest, source_kinds
 from multimodal.ingest.duplicates.table import duplicates_table
+
+MERKLE_ROOT = "dataset.merkle_root"
+"""Tag of the pipeline's run and of the ingest stage's: what the dataset holds, in one digest."""
 
 
 def plan(config: PipelineConfig) -> StagePlan:
@@ -32,6 +37,12 @@ def log_dataset(config: PipelineConfig, info: DatasetInfo) -> None:
     counts = {"rows": info.counts.rows, "kept": info.counts.kept, "quarantined": info.counts.quarantined}
     if run := PIPELINE_RUN.get():
         run.log_dataset(config.name, info.fingerprint, info.path, counts | {"duplicate": info.counts.duplicate})
+        run.set_tags(tags_of(info))
+
+
+def tags_of(info: DatasetInfo) -> dict[str, str]:
+    """What the dataset holds, in one digest; nothing for a dataset that was written before there was one."""
+    return {MERKLE_ROOT: info.merkle_root} if info.merkle_root else {}
 
 
 def describe(info: DatasetInfo) -> Summary:
@@ -46,11 +57,24 @@ def describe(info: DatasetInfo) -> Summary:
         line=f"{line} + {counts.duplicate} duplicate",
         table=table,
         metrics={f"{row['what']}/{row['name']}": float(str(row["samples"])) for row in table},
-        details={"dataset": info.path, "ledger": info.ledger, "fingerprint": info.fingerprint},
+        details={
+            "dataset": info.path,
+            "ledger": info.ledger,
+            "fingerprint": info.fingerprint,
+            "Merkle root": info.merkle_root,
+        },
+        tags=tags_of(info),
     )
+
+
+def publish_ledger(info: DatasetInfo) -> None:
+    """Counts by source, fate and reason as a table artifact, as `multimodal ledger summary` shows them."""
+    create_table_artifact(count_table(info.ledger), key="ingest-ledger", description=describe(info).line)
 
 
 @flow(name="ingest", validate_parameters=False)
 def ingest_flow(config: PipelineConfig) -> DatasetInfo:
     """Make the dataset of a pipeline."""
-    return run_stage(plan(config), DatasetInfo, partial(read_sources, config), describe)
+    info = run_stage(plan(config), DatasetInfo, partial(read_sources, config), describe)
+    publish_ledger(info)
+    return info

@@ -91,7 +91,8 @@ def register_version(
     package = make_package(config, dataset, encoded, encoders, trained)
     reporter.progress(1, 2)
     tags = {name: f"{value:.6g}" for name, value in metrics_of(config, report).items()}
-    tags |= {"dataset.fingerprint": dataset.fingerprint, "train.fingerprint": trained.fingerprint}
+    tags |= {"dataset.fingerprint": dataset.fingerprint, "dataset.merkle_root": dataset.merkle_root}
+    tags |= {"train.fingerprint": trained.fingerprint}
     tags |= {"evaluation.fingerprint": report.fingerprint, FLOW_RUN_ID: str(runtime.flow_run.root_flow_run_id or "")}
     tags |= origin
     facts = facts_of_model(config, dataset, trained, report, package)
@@ -131,6 +132,7 @@ def facts_of_model(
         "data": {
             "fingerprint": dataset.fingerprint,
             "digest": dataset.digest,
+            "merkle_root": dataset.merkle_root,
             "counts": {name: getattr(dataset.counts, name) for name in ("rows", "kept", "quarantined", "duplicate")},
             "by_split": dict(dataset.by_split),
             "by_task": dict(dataset.by_task),

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from flows.artifacts import Summary, publish, publish_unchanged
 from flows.console import say_unchanged
 from flows.reporter import StageReporter
-from multimodal.fingerprint import INDEX, explain_change, fingerprint, read_index, write_json
+from multimodal.fingerprint import INDEX, explain_change, fingerprint, read_index, write_index
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -88,7 +88,7 @@ class StagePlan:
     def remember(self, kind: type[RecordT], record: RecordT) -> None:
         """Note the record of the finished stage."""
         values = json.loads(TypeAdapter(kind).dump_json(record))
-        write_json(self.folder / self.fingerprint / INDEX, {"parts": dict(self.parts), "record": values})
+        write_index(self.folder / self.fingerprint, {"parts": dict(self.parts), "record": values})
 
     def forget(self) -> None:
         """Drop the record: what it stood for is gone."""
@@ -123,10 +123,12 @@ def run_stage(
     """
     finished = plan.result(kind)
     if finished is not None:
+        summary = describe(finished)
         with _tracked(plan) as run:
             run.explain("unchanged", plan.unchanged_because, plan.fingerprint)
+            run.set_tags(summary.tags)
         say_unchanged(plan.stage, plan.unchanged_because)
-        publish_unchanged(plan.stage, plan.unchanged_because, describe(finished))
+        publish_unchanged(plan.stage, plan.unchanged_because, summary)
         return finished
     reason = plan.changed_because()
     with _tracked(plan) as run, StageReporter(plan.stage, reason, run) as reporter:
@@ -136,6 +138,7 @@ def run_stage(
         plan.remember(kind, record)
         summary = describe(record)
         run.log_metrics(summary.metrics)
+        run.set_tags(summary.tags)
         reporter.finish(summary.line)
     publish(plan.stage, reason, time.monotonic() - start, summary)
     return record

@@ -2,7 +2,7 @@
 
 dataset/<fp>/part-*.parquet    kept samples, in the order of the sources
 dataset/<fp>/media-*.parquet   bytes of each distinct picture and sound, once however many samples share it
-dataset/<fp>/index.json        parts of the fingerprint, counts, digest of the samples
+dataset/<fp>/index.json        parts of the fingerprint, counts, Merkle roots, SHA-256 of the parts
 ledger/<fp>/part-*.parquet     every input row and its fate
 ledger/<fp>/index.json
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
@@ -25,7 +25,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multimodal.errors import DatasetError
-from multimodal.fingerprint import INDEX, new_folder, read_index, write_json
+from multimodal.fingerprint import file_digests, new_folder, read_index, write_index
+from multimodal.ledger_balance import check_balance
+from multimodal.merkle import RowTree, node_hash
 from multimodal.sample import FURTHER_INPUTS, Content, Modality, Sample, Split, Task
 
 ROWS_PER_PART = 100_000
@@ -86,6 +88,8 @@ class DatasetInfo:
         by_reason: quarantined rows of each reason.
         digest: SHA-256 over all samples in order (media by their content ids), 64 hex digits.
         by_input: kept samples with each further input, of those that any has.
+        merkle_root: of `merkle_roots`, 64 hex digits: what the dataset holds, whatever order it is written in; "" where
+            the dataset was written before there was one.
     """
 
     path: Path
@@ -97,15 +101,21 @@ class DatasetInfo:
     by_reason: Mapping[str, int]
     digest: str
     by_input: Mapping[str, int] = field(default_factory=dict)
+    merkle_root: str = ""
 
 
 def _text_schema(record: type[Any]) -> pa.Schema:
     return pa.schema([(field.name, pa.string()) for field in fields(record)])
 
 
-SAMPLE_SCHEMA = _text_schema(Sample)
+SPLIT_ORIGIN = "split_origin"
+"""Column of the samples' parts that says what decided the split (a value of `multimodal.ingest.splits.SplitOrigin`)."""
+
+_SAMPLE_FIELDS = _text_schema(Sample)
+SAMPLE_SCHEMA = _SAMPLE_FIELDS.append(pa.field(SPLIT_ORIGIN, pa.string()))
 LEDGER_SCHEMA = _text_schema(LedgerRow)
-_sample_values = attrgetter(*SAMPLE_SCHEMA.names)
+_SAMPLE_NAMES = frozenset(_SAMPLE_FIELDS.names)
+_sample_values = attrgetter(*_SAMPLE_FIELDS.names)
 _ledger_values = attrgetter(*LEDGER_SCHEMA.names)
 MEDIA_SCHEMA = pa.schema([("content_id", pa.string()), ("modality", pa.string()), ("data", pa.large_binary())])
 
@@ -163,37 +173,52 @@ class DatasetWriter:
     Other files may be written into `ledger_folder`, which has a temporary name until then.
     """
 
-    def __init__(self, folder: Path, ledger: Path) -> None:
-        self._folder, self.ledger_folder = folder, ledger
+    def __init__(self, folder: Path, ledger: Path, rows_in: Mapping[str, int] | None = None) -> None:
+        self._folder, self.ledger_folder, self._rows_in = folder, ledger, rows_in
         self._samples = PartWriter(folder, "part", SAMPLE_SCHEMA)
         self._media = PartWriter(folder, "media", MEDIA_SCHEMA)
         self._ledger = PartWriter(ledger, "part", LEDGER_SCHEMA)
         self._media_bytes = 0
         self._digest = hashlib.sha256()
+        self._sample_tree, self._content_tree = RowTree(), RowTree()
         self._by: dict[str, Counter[str]] = {name: Counter() for name in ("fate", *_COUNTED)}
+        self._fates: dict[str, Counter[str]] = defaultdict(Counter)
+        self._kept: Counter[str] = Counter()
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, ledger: Path, parts: Mapping[str, Any]) -> Iterator[Self]:
-        """A writer for `folder` and `ledger`; the dataset's index, the last to appear, holds `parts`."""
+    def open(
+        cls, folder: Path, ledger: Path, parts: Mapping[str, Any], rows_in: Mapping[str, int] | None = None
+    ) -> Iterator[Self]:
+        """A writer for `folder` and `ledger`; the dataset's index, the last to appear, holds `parts`.
+
+        Args:
+            rows_in: source -> rows that it has, counted apart from their fates; None leaves that uncompared.
+
+        Raises:
+            DatasetError: at the end, where the ledger of a source does not balance.
+        """
         with ExitStack() as stack:
             # The ledger leaves the stack first, and so is there before the dataset that counts on it.
-            writer = cls(stack.enter_context(new_folder(folder)), stack.enter_context(new_folder(ledger)))
+            writer = cls(stack.enter_context(new_folder(folder)), stack.enter_context(new_folder(ledger)), rows_in)
             yield writer
             writer._finish(parts)
 
     def add_media(self, content: Content) -> None:
         """Add the bytes of one picture or sound."""
         self._media.add((content.content_id, content.modality.value, content.data))
+        self._content_tree.add({"content_id": content.content_id, "modality": content.modality.value})
         self._media_bytes += len(content.data)
         if self._media.count % MEDIA_PER_GROUP == 0 or self._media_bytes > MEDIA_BYTES_PER_GROUP:
             self._media.flush()
             self._media_bytes = 0
 
-    def add_sample(self, sample: Sample) -> None:
-        """Add one kept sample."""
+    def add_sample(self, sample: Sample, split_origin: str = "") -> None:
+        """Add one kept sample, and what decided its split."""
         row = _sample_values(sample)
-        self._samples.add(row)
+        self._samples.add((*row, split_origin))
+        self._sample_tree.add(dict(zip(SAMPLE_SCHEMA.names, (*row, split_origin), strict=True)))
+        self._kept[sample.source] += 1
         self._digest.update(("\x1f".join(row) + "\x1e").encode())
         self._by["split"][sample.split.value] += 1
         self._by["task"][sample.task.value] += 1
@@ -203,28 +228,34 @@ class DatasetWriter:
         """Add the fate of one input row."""
         self._ledger.add(_ledger_values(row))
         self._by["fate"][row.fate.value] += 1
+        self._fates[row.source][row.fate.value] += 1
         if row.fate is Fate.QUARANTINED:
             self._by["reason"][row.reason] += 1
 
     def _finish(self, parts: Mapping[str, Any]) -> None:
         for writer in (self._samples, self._media, self._ledger):
             writer.close()
+        check_balance(self._fates, self._kept, self._rows_in)
         counts = {"rows": self._ledger.count} | {fate.value: self._by["fate"][fate.value] for fate in Fate}
-        _balance(counts, self._samples.count)
         by = {f"by_{name}": dict(sorted(self._by[name].items())) for name in _COUNTED}
-        write_json(self.ledger_folder / INDEX, {"counts": counts, "by_reason": by["by_reason"]})
+        ledger = {"counts": counts, "by_reason": by["by_reason"], "files": file_digests(self.ledger_folder)}
+        write_index(self.ledger_folder, ledger)
         index = {"parts": dict(parts), "counts": counts, "media": self._media.count, "digest": self._digest.hexdigest()}
-        write_json(self._folder / INDEX, index | by)
+        index |= {"merkle": merkle_roots(self._sample_tree, self._content_tree), "files": file_digests(self._folder)}
+        write_index(self._folder, index | by)
 
 
 _COUNTED = ("split", "task", "reason", "input")
 
 
-def _balance(counts: Mapping[str, int], num_samples: int) -> None:
-    if counts["rows"] != counts["kept"] + counts["quarantined"] + counts["duplicate"] or counts["kept"] != num_samples:
-        raise DatasetError(
-            f"the ledger does not balance: {dict(counts)} with {num_samples} samples; report this as a bug"
-        )
+def merkle_roots(samples: RowTree, contents: RowTree) -> dict[str, str]:
+    """The Merkle roots of a dataset, 64 hex digits each.
+
+    `samples` is over all columns of the kept samples, `contents` over id and modality of the pictures and sounds, whose
+    ids are digests of their bytes (texts are columns of their samples). `root` is the node above the two.
+    """
+    roots = {"samples": samples.root, "contents": contents.root}
+    return {name: root.hex() for name, root in (roots | {"root": node_hash(*roots.values())}).items()}
 
 
 class Dataset:
@@ -247,7 +278,10 @@ class Dataset:
         by = {f"by_{name}": dict(self._index.get(f"by_{name}", {})) for name in _COUNTED}
         ledger = self.path.parent.parent / "ledger" / self.path.name
         counts = Counts(**self._index["counts"])
-        return DatasetInfo(self.path, self.path.name, ledger, counts, **by, digest=self._index["digest"])
+        root = self._index.get("merkle", {}).get("root", "")
+        return DatasetInfo(
+            self.path, self.path.name, ledger, counts, **by, digest=self._index["digest"], merkle_root=root
+        )
 
     def samples(self, split: Split | None = None, task: Task | None = None) -> list[Sample]:
         """The kept samples in the order of the sources, all or those of one split and task."""
@@ -313,7 +347,7 @@ def _parts(folder: Path, prefix: str) -> list[Path]:
 
 def _sample(row: dict[str, Any]) -> Sample:
     kinds = {"modality": Modality(row["modality"]), "task": Task(row["task"]), "split": Split(row["split"])}
-    return Sample(**row | kinds)
+    return Sample(**{name: value for name, value in row.items() if name in _SAMPLE_NAMES} | kinds)
 
 
 def _media_of_group(

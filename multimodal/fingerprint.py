@@ -21,6 +21,9 @@ from typing import Any
 INDEX = "index.json"
 """Name of the file that is written last: a folder without it is not there."""
 
+CHECKSUM = "checksum"
+"""Key of an index: digest of all its other values."""
+
 
 def digest(value: Any) -> str:
     """SHA-256 of any JSON-serialisable value, 64 hex digits; keys are sorted, so dict order does not matter."""
@@ -36,6 +39,12 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file under a folder but its index, by relative name; hidden files are no part of it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / INDEX)
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files if not path.name.startswith(".")}
 
 
 def code_version(*names: str) -> str:
@@ -103,6 +112,20 @@ def _sibling(path: Path) -> Path:
 def write_json(path: Path, value: Any) -> None:
     """`write_file` of a value as indented JSON."""
     write_file(path, (json.dumps(value, indent=1, sort_keys=True, default=str) + "\n").encode())
+
+
+def write_index(folder: Path, values: Mapping[str, Any]) -> None:
+    """Write a folder's index, with a checksum by which `is_intact` knows it again."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(values), default=str))
+    plain.pop(CHECKSUM, None)
+    write_json(folder / INDEX, plain | {CHECKSUM: digest(plain)})
+
+
+def is_intact(index: Mapping[str, Any]) -> bool | None:
+    """Whether an index is what was written; None where it was written without a checksum."""
+    rest = dict(index)
+    checksum = rest.pop(CHECKSUM, None)
+    return None if checksum is None else digest(rest) == checksum
 
 
 @contextmanager

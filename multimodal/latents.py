@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multimodal.errors import DatasetError
-from multimodal.fingerprint import INDEX, read_index, write_file, write_json
+from multimodal.fingerprint import read_index, write_file, write_index
 from multimodal.sample import Modality, Sample, Task
 
 CONTENTS_PER_SHARD = 512
@@ -111,7 +111,7 @@ class LatentWriter:
             index = read_index(self._path) or {**self._head, "shards": [], "failed": {}}
             self._check_head(index)
             shards = [*index["shards"], *([shard] if shard else [])]
-            write_json(self._path / INDEX, {**index, "shards": shards, "failed": {**index["failed"], **self._failed}})
+            write_index(self._path, {**index, "shards": shards, "failed": {**index["failed"], **self._failed}})
         self._rows, self._failed = [], {}
 
     def _write_shard(self) -> dict[str, Any]:
@@ -121,9 +121,10 @@ class LatentWriter:
             file.write_batch(batch)
         data = sink.getvalue().to_pybytes()
         number = len(list(self._path.glob("shard-*.arrow")))
-        name = f"shard-{number:05d}-{hashlib.sha256(data).hexdigest()[:8]}.arrow"
+        digest = hashlib.sha256(data).hexdigest()
+        name = f"shard-{number:05d}-{digest[:8]}.arrow"
         write_file(self._path / name, data)
-        return {"name": name, "count": len(self._rows)}
+        return {"name": name, "count": len(self._rows), "digest": digest}
 
     def _check_head(self, index: Mapping[str, Any]) -> None:
         found = {key: index.get(key) for key in self._head}

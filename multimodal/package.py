@@ -22,7 +22,15 @@ from multimodal.encoders import build_encoder
 from multimodal.encoders.base import Encoder, pick_device
 from multimodal.encoders.options import EncodeOptions, EncoderOptions
 from multimodal.errors import CheckpointError
-from multimodal.fingerprint import INDEX, file_digest, fingerprint, new_folder, read_index, write_json
+from multimodal.fingerprint import (
+    file_digest,
+    file_digests,
+    fingerprint,
+    new_folder,
+    read_index,
+    write_index,
+    write_json,
+)
 from multimodal.generation import CONFIG, FILES, TextGenerator, require_files
 from multimodal.predictor import Predictor, Row
 from multimodal.sample import Modality, Task
@@ -90,7 +98,7 @@ def write_package(
             }
             index |= {"sampler": parts["sampler"]}
             write_json(new / PROBE, _answers(_predictor(new, index, "cpu"), probe))
-            write_json(new / INDEX, index | {"files": _digests(new)})
+            write_index(new, index | {"files": file_digests(new)})
     return read_package(target)
 
 
@@ -125,7 +133,7 @@ def load_predictor(path: Path, device: str = "auto", self_test: bool = True) -> 
             answered differently.
     """
     index = _read_index(path)
-    found = _digests(path)
+    found = file_digests(path)
     damaged = sorted(name for name, expected in index["files"].items() if found.get(name) != expected)
     if damaged:
         raise CheckpointError(f"{path} is damaged: {', '.join(damaged[:4])} differ from what was packed")
@@ -210,11 +218,6 @@ def _predictor(path: Path, index: Mapping[str, Any], device: str) -> Predictor:
 def _answers(predictor: Predictor, probe: Sequence[Row]) -> list[dict[str, Any]]:
     answers = predictor.predict(probe)
     return [{"row": row.to_json(), **asdict(answer)} for row, answer in zip(probe, answers, strict=True)]
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / INDEX)
-    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
 
 
 def _read_index(path: Path) -> dict[str, Any]:

@@ -10,11 +10,22 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    {"errors", "fingerprint", "options", "figures"},
-    {"sample", "promotion"},
-    {"synthetic", "latents", "retrieval", "dataset", "tokenizer", "tasks", "diffusion", "decoder", "optimizer"},
+    {"errors", "fingerprint", "options", "figures", "data_uris"},
+    {"sample", "promotion", "merkle", "ledger_balance"},
+    {
+        "synthetic",
+        "latents",
+        "retrieval",
+        "dataset",
+        "ledger",
+        "tokenizer",
+        "tasks",
+        "diffusion",
+        "decoder",
+        "optimizer",
+    },
     {"encoders", "ingest"},
-    {"generation", "training", "evaluation", "predictor", "package", "model_card"},
+    {"generation", "training", "evaluation", "predictor", "package", "model_card", "verification", "lineage"},
     {"registry", "serving", "tracking", "pyfunc_model"},
     {"config"},
     {"sweep", "bench", "selfcheck"},

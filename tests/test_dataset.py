@@ -107,6 +107,28 @@ def test_a_ledger_that_does_not_balance_is_refused(tmp_path, samples):
     assert not any(folder.exists() for folder in folders)
 
 
+def test_rows_that_the_sources_have_must_be_in_the_ledger(tmp_path, samples):
+    """A row that was read and has no fate is a row lost too: the source is named, nothing is written."""
+    folders = tmp_path / "dataset/fp", tmp_path / "ledger/fp"
+    with (
+        pytest.raises(DatasetError, match="source 's' does not balance: 2 rows in, but 1 kept"),
+        DatasetWriter.open(*folders, {}, {"s": 2}) as writer,
+    ):
+        writer.add_sample(samples[0])
+        writer.add_ledger(LedgerRow("s", "m#1", Fate.KEPT, sample_id=samples[0].sample_id))
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_the_merkle_root_follows_the_rows_and_not_their_order(write, samples):
+    """Another order is the same content; a sample more or less, or a split changed, is not."""
+    root = Dataset(write()).info.merkle_root
+    assert len(root) == 64
+    assert Dataset(write(samples[::-1])).info.merkle_root == root
+    moved = [dataclasses.replace(samples[0], split=Split.TEST), *samples[1:]]
+    roots = {Dataset(write(kept)).info.merkle_root for kept in (samples[1:], moved)}
+    assert len(roots | {root}) == 3
+
+
 def test_an_absent_or_unfinished_dataset_names_the_cure(tmp_path, write):
     """A folder without its index is not there, whatever else it holds."""
     with pytest.raises(DatasetError, match="multimodal ingest"):

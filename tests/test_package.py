@@ -8,6 +8,7 @@ from multimodal.encoders.options import EncodeOptions
 from multimodal.errors import CheckpointError
 from multimodal.package import changed_answers, load_predictor, read_package, write_package
 from multimodal.sample import Modality, Task
+from multimodal.verification import verify
 from tests.small_model import load_all_encoders, small_checkpoint
 
 pytest_plugins = ("tests.mlflow_fixtures",)
@@ -23,6 +24,7 @@ def test_package_stands_alone(small_package, copy):
     package = read_package(copy)
     assert package.tasks == tuple(Task) and package.fingerprint == small_package.fingerprint == copy.name
     assert changed_answers(package, load_predictor(copy, "cpu")) == ()
+    assert all(found.is_intact for found in verify(copy))
     assert str(small_package.path.parent) not in (copy / "index.json").read_text()
 
 
@@ -48,6 +50,8 @@ def test_a_changed_file_refuses_to_load(copy, name):
     (copy / name).write_bytes(data)
     with pytest.raises(CheckpointError, match=name):
         load_predictor(copy, "cpu")
+    (found,) = verify(copy)
+    assert (found.kind, [one.place for one in found.differences]) == ("package", [name])
 
 
 def test_a_missing_file_refuses_to_load(copy):

@@ -24,13 +24,14 @@ from multimodal.evaluation.slices import picture_shapes
 from multimodal.evaluation.task_results import TaskResult, Written, assess, main_metric, modality_scores
 from multimodal.evaluation.writing import Generator, Stores, write_null, write_texts
 from multimodal.fingerprint import (
-    INDEX,
     code_version,
     file_digest,
+    file_digests,
     fingerprint,
     new_folder,
     read_index,
     write_file,
+    write_index,
     write_json,
 )
 from multimodal.generation import CONFIG, TOKENIZER, WEIGHTS, TextGenerator
@@ -45,6 +46,7 @@ CODE = (
     "tasks.py",
     "tokenizer.py",
     "retrieval.py",
+    "data_uris.py",
     "generation",
     "decoder",
     "diffusion",
@@ -253,8 +255,9 @@ def write_report(output: Path, inputs: ReportInputs, parts: Mapping[str, Any]) -
         values = report_values(inputs)
         write_json(folder / REPORT_JSON, values)
         write_json(folder / FRONTIER, values["frontier"])
+        files = file_digests(folder)  # without the page, which the registry's gate writes its verdict on
         write_file(folder / REPORT_HTML, render_report(inputs).encode())
-        write_json(folder / INDEX, {"fingerprint": fingerprint(parts), "parts": dict(parts)})
+        write_index(folder, {"fingerprint": fingerprint(parts), "parts": dict(parts), "files": files})
     return EvaluationReport.load(output)
 
 

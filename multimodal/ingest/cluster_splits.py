@@ -9,7 +9,7 @@ from functools import cached_property
 from multimodal.ingest.drafts import Draft
 from multimodal.ingest.duplicates.clusters import DisjointSets, Neighbours
 from multimodal.ingest.options import SplitOptions
-from multimodal.ingest.splits import PRECEDENCE, SplitAssigner, hash_split, is_carved
+from multimodal.ingest.splits import PRECEDENCE, SplitAssigner, SplitOrigin, hash_split, is_carved
 from multimodal.sample import Modality, Split, content_digest
 
 
@@ -70,6 +70,12 @@ class ClusterSplitAssigner(SplitAssigner):
         if decision.serves_as_val:
             return Split.VAL
         return self.official(content_id) or decision.split
+
+    def origin(self, content_id: str) -> SplitOrigin:
+        """What decides the split of a content, for all of its cluster that no source speaks for."""
+        if self._decisions[self._sets.find(content_id)].serves_as_val:
+            return SplitOrigin.CARVED
+        return SplitOrigin.HASH if self.official(content_id) is None else SplitOrigin.SOURCE
 
     @cached_property
     def _decisions(self) -> dict[str, _Decision]:

@@ -17,11 +17,11 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import Pipe
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from multimodal.errors import MediaError, MultimodalError
 from multimodal.ingest.media import MediaFacts
@@ -42,6 +42,9 @@ Media = tuple[Callable[[], bytes], Modality]
 """How to read a file (raises MediaError), and what it should hold."""
 
 Result = tuple[Content, MediaFacts] | MediaError
+
+Answered = tuple["MediaFile", Answer] | MediaError
+"""A file with what its worker says of it, or what is wrong with it."""
 
 
 class Sandbox:
@@ -81,7 +84,12 @@ class Sandbox:
         Raises:
             MultimodalError: the worker processes do not start.
         """
-        pending: deque[Future[list[Result]]] = deque()
+        for answer in self.answers(media):
+            yield answer if isinstance(answer, MediaError) else _result(*answer)
+
+    def answers(self, media: Iterable[Media]) -> Iterator[Answered]:
+        """The same for a worker of one's own, whose answers are what its check returns, as JSON values."""
+        pending: deque[Future[list[Answered]]] = deque()
         rest = iter(media)
         while batch := list(islice(rest, FILES_PER_BATCH)):
             pending.append(self._threads.submit(self._inspect_batch, batch))
@@ -90,33 +98,33 @@ class Sandbox:
         while pending:
             yield from pending.popleft().result()
 
-    def _inspect_batch(self, batch: Sequence[Media]) -> list[Result]:
+    def _inspect_batch(self, batch: Sequence[Media]) -> list[Answered]:
         read = [_read(*one) for one in batch]
         known = self._known([one for one in read if not isinstance(one, MediaError)])
         new = [one for one in read if not isinstance(one, MediaError) and one.key not in known]
-        decoded = [result for part in _parts(new) for result in self._decode(part)]
+        decoded = [answered for part in _parts(new) for answered in self._decode(part)]
         if self._memory is not None:
-            answers = {file.key: _answer(result) for file, result in zip(new, decoded, strict=True)}
+            answers = {file.key: _answer(answered) for file, answered in zip(new, decoded, strict=True)}
             self._memory.keep_answers(self._checks_key, answers)
         rest = iter(decoded)
         return [
-            one if isinstance(one, MediaError) else _result(one, known[one.key]) if one.key in known else next(rest)
+            one if isinstance(one, MediaError) else _answered(one, known[one.key]) if one.key in known else next(rest)
             for one in read
         ]
 
-    def _known(self, files: Sequence[_File]) -> dict[tuple[str, Modality], Answer]:
+    def _known(self, files: Sequence[MediaFile]) -> dict[tuple[str, Modality], Answer]:
         if self._memory is None or not files:
             return {}
         return self._memory.answers(self._checks_key, [file.key for file in files])
 
-    def _decode(self, files: Sequence[_File]) -> list[Result]:
-        """One result per file, however many workers that takes."""
+    def _decode(self, files: Sequence[MediaFile]) -> list[Answered]:
+        """One answer per file, however many workers that takes."""
         answers = self._ask(files)
         if not isinstance(answers, MediaError):
-            return [_result(file, answer) for file, answer in zip(files, answers, strict=True)]
-        return [answers] if len(files) == 1 else [result for file in files for result in self._decode([file])]
+            return [_answered(file, answer) for file, answer in zip(files, answers, strict=True)]
+        return [answers] if len(files) == 1 else [answer for file in files for answer in self._decode([file])]
 
-    def _ask(self, files: Sequence[_File]) -> list[dict[str, Any]] | MediaError:
+    def _ask(self, files: Sequence[MediaFile]) -> list[Answer] | MediaError:
         """The answers of one worker, or what it died of."""
         worker = self._idle.get()
         try:
@@ -128,13 +136,16 @@ class Sandbox:
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class MediaFile:
+    """The bytes of a file, and what it should hold."""
+
     data: bytes
     modality: Modality
     content_id: str
 
     @property
     def key(self) -> tuple[str, Modality]:
+        """What a memory knows it by."""
         return self.content_id, self.modality
 
 
@@ -162,7 +173,7 @@ class _Worker:
                 last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
                 raise MultimodalError(f"the decoding processes do not start: {''.join(last) or 'no answer'}")
 
-    def ask(self, files: Sequence[_File]) -> list[dict[str, Any]]:
+    def ask(self, files: Sequence[MediaFile]) -> list[Answer]:
         """One answer per file; none at all where the process ends before it has them all."""
         try:
             self._connection.send_bytes(pack([(file.data, file.modality) for file in files]))
@@ -171,7 +182,7 @@ class _Worker:
         if not self._connection.poll(self._options.timeout_seconds * len(files) + GRACE_SECONDS):
             self._is_late = True
             self._process.kill()
-        answers: list[dict[str, Any]] = json.loads(self._receive() or b"[]")
+        answers: list[Answer] = json.loads(self._receive() or b"[]")
         return answers
 
     def bury(self) -> MediaError:
@@ -203,17 +214,17 @@ class _Worker:
             return None
 
 
-def _read(read: Callable[[], bytes], modality: Modality) -> _File | MediaError:
+def _read(read: Callable[[], bytes], modality: Modality) -> MediaFile | MediaError:
     try:
         data = read()
-        return _File(data, modality, content_digest(data))
+        return MediaFile(data, modality, content_digest(data))
     except MediaError as error:
         return error
 
 
-def _parts(files: Iterable[_File]) -> Iterator[list[_File]]:
+def _parts(files: Iterable[MediaFile]) -> Iterator[list[MediaFile]]:
     """The files in order, cut where a part would hold more than `BATCH_BYTES`."""
-    part: list[_File] = []
+    part: list[MediaFile] = []
     for file in files:
         if part and sum(len(one.data) for one in part) + len(file.data) > BATCH_BYTES:
             yield part
@@ -223,15 +234,15 @@ def _parts(files: Iterable[_File]) -> Iterator[list[_File]]:
         yield part
 
 
-def _answer(result: Result) -> Answer:
-    if isinstance(result, MediaError):
-        return {"reason": result.reason, "detail": result.detail}
-    return asdict(result[1])
+def _answered(file: MediaFile, answer: Answer) -> Answered:
+    return MediaError(Reason(answer["reason"]), answer["detail"]) if "reason" in answer else (file, answer)
 
 
-def _result(file: _File, answer: Answer) -> Result:
-    if "reason" in answer:
-        return MediaError(Reason(answer["reason"]), answer["detail"])
+def _answer(answered: Answered) -> Answer:
+    return {"reason": answered.reason, "detail": answered.detail} if isinstance(answered, MediaError) else answered[1]
+
+
+def _result(file: MediaFile, answer: Answer) -> Result:
     facts = MediaFacts(**answer)
     return Content(facts.content_id, file.modality, file.data), facts
 

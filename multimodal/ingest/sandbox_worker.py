@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal.errors import MediaError
-from multimodal.ingest.media import MediaFacts, check_media
+from multimodal.ingest.media import check_media
 from multimodal.ingest.options import CheckOptions, SandboxOptions
 from multimodal.ingest.reasons import Reason
 from multimodal.sample import Modality
@@ -31,7 +31,8 @@ READY = b"ready"
 OUT_OF_MEMORY = 112
 """Exit status of a process that has no memory left to say so."""
 
-Check = Callable[[bytes, Modality, CheckOptions], MediaFacts]
+Check = Callable[[bytes, Modality, CheckOptions], Any]
+"""What is asked of a file: a dataclass of JSON values, or a `MediaError`."""
 
 
 def serve(connection: Connection, options: SandboxOptions, checks: CheckOptions, check: Check = check_media) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from enum import StrEnum
 
 from multimodal.ingest.drafts import Draft
 from multimodal.ingest.options import SplitOptions
@@ -30,6 +31,14 @@ def _unit(purpose: str, group: str) -> float:
     """A uniform number in [0, 1) that depends on the group alone."""
     head = hashlib.sha256(f"{purpose}\x1f{group}".encode()).digest()[:8]
     return int.from_bytes(head) / 2**64
+
+
+class SplitOrigin(StrEnum):
+    """What decided the split of a content."""
+
+    SOURCE = "source"
+    CARVED = "carved"
+    HASH = "hash"
 
 
 class SplitAssigner:
@@ -61,14 +70,19 @@ class SplitAssigner:
 
     def split(self, content_id: str) -> Split:
         """The split of all samples of a content."""
+        origin = self.origin(content_id)
+        if origin is SplitOrigin.HASH:
+            return hash_split(self._first[content_id].group, self._options)
+        return Split.VAL if origin is SplitOrigin.CARVED else self._official[content_id]
+
+    def origin(self, content_id: str) -> SplitOrigin:
+        """What decides the split of a content."""
         first = self._first[content_id]
         official = self.official(content_id)
         if official is None:
-            return hash_split(first.group, self._options)
-        needs_val = first.source not in self._has_val
-        return (
-            Split.VAL if official is Split.TRAIN and needs_val and is_carved(first.group, self._options) else official
-        )
+            return SplitOrigin.HASH
+        needs_val = official is Split.TRAIN and first.source not in self._has_val
+        return SplitOrigin.CARVED if needs_val and is_carved(first.group, self._options) else SplitOrigin.SOURCE
 
     def all(self) -> Mapping[str, Split]:
         """content_id -> split of every content added."""

@@ -48,8 +48,8 @@ def plan_ingest(options: IngestOptions, seed: int, workspace: Path | None = None
         return _plan(options, seed, memory)[0]
 
 
-def _plan(options: IngestOptions, seed: int, memory: IngestMemory | None) -> tuple[dict[str, Any], int]:
-    """The parts of the fingerprint, and how many rows there are."""
+def _plan(options: IngestOptions, seed: int, memory: IngestMemory | None) -> tuple[dict[str, Any], dict[str, int]]:
+    """The parts of the fingerprint, and how many rows each source has."""
     readers = [open_reader(source) for source in options.sources]
     with _hashers() as pool:
         found = [_inputs(reader, pool, options.checks, memory) for reader in readers]
@@ -61,7 +61,7 @@ def _plan(options: IngestOptions, seed: int, memory: IngestMemory | None) -> tup
         "seed": seed,
         "code": code_version(*CODE),
     }
-    return parts, sum(rows for _, rows in found)
+    return parts, {reader.source.name: rows for reader, (_, rows) in zip(readers, found, strict=True)}
 
 
 def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Progress | None = None) -> DatasetInfo:
@@ -69,20 +69,20 @@ def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Prog
     readers = [open_reader(source) for source in options.sources]  # a bad source leaves nothing behind
     workspace.mkdir(parents=True, exist_ok=True)
     with IngestMemory.open(workspace) as memory:
-        parts, total = _plan(options, seed, memory)
+        parts, rows_in = _plan(options, seed, memory)
         key = fingerprint(parts)
         folder, ledger = workspace / "dataset" / key, workspace / "ledger" / key
         if read_index(folder) is None or read_index(ledger) is None:
             sandbox = Sandbox(options.checks, options.sandbox, memory)
             finder = NearDuplicateFinder.open(options, workspace)
-            with DatasetWriter.open(folder, ledger, parts) as writer, sandbox, finder as near:
+            with DatasetWriter.open(folder, ledger, parts, rows_in) as writer, sandbox, finder as near:
                 intake = _Intake(options, writer, sandbox, near)
                 done = 0
                 for chunk in _chunks(_claims(readers, options.checks)):
                     intake.add(chunk)
                     done += len(chunk)
                     if progress is not None:
-                        progress(done, total)
+                        progress(done, sum(rows_in.values()))
                 intake.finish()
     refuse_leaks(read_report(ledger).contamination, options.decontamination.max_share)
     return Dataset(folder).info
@@ -133,7 +133,8 @@ class _Intake:
         kept = [draft for key, draft in self._kept.items() if key not in found or not found[key].is_dropped]
         moved = self._splits.join(near) if isinstance(self._splits, ClusterSplitAssigner) else []
         for draft in kept:
-            self._writer.add_sample(draft.sample(self._splits.split(draft.content_id)))
+            split, origin = self._splits.split(draft.content_id), self._splits.origin(draft.content_id)
+            self._writer.add_sample(draft.sample(split), origin)
         leaks = find_leaks(kept, self._splits.split, near)
         write_report(self._writer.ledger_folder, self._near.compared, near, moved, leaks)
 

@@ -7,6 +7,7 @@ What is written under which name stays stable, so that dashboards do:
     parameters                  parent: the resolved configuration, flattened: `train.learning_rate`
     tags    stage               pipeline, ingest, encode, train, evaluate or register
             stage.state         ran or unchanged; `stage.reason` says why, `stage.fingerprint` names the result
+            dataset.merkle_root what the dataset holds, in one digest; also of the ingest stage and of model versions
             dataset.fingerprint the dataset, also logged as the run's dataset with its counts
             prefect.flow_run_id, prefect.flow_run_url       the way back to Prefect
             process.host, process.pid, process.started      who writes this run; `close_orphans` reads them

@@ -16,7 +16,7 @@ from multimodal.decoder import ContinuousConfig, DecoderConfig
 from multimodal.diffusion.processes import PROCESSES
 from multimodal.errors import ConfigError
 from multimodal.evaluation import SampledScorer
-from multimodal.fingerprint import INDEX, code_version, fingerprint, read_index, write_json
+from multimodal.fingerprint import code_version, file_digests, fingerprint, read_index, write_index
 from multimodal.generation import TextGenerator
 from multimodal.generation.autoregressive import room
 from multimodal.latents import LatentsInfo, LatentStore, is_encoded
@@ -149,7 +149,7 @@ def train(
         "num_parameters": generator.load(step_folder(run, done.best_step)).decoder.num_parameters,
         "too_long": {str(task): count for task, count in too_long.items() if count},
     }
-    write_json(run / INDEX, {"parts": parts, "result": result})
+    write_index(run, {"parts": parts, "result": result, "files": file_digests(run)})
     return _result(run, {"result": result})
 
 

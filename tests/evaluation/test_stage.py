@@ -9,10 +9,11 @@ from multimodal.errors import CheckpointError, DatasetError
 from multimodal.evaluation import evaluate
 from multimodal.evaluation.options import EvaluateOptions
 from multimodal.evaluation.predictions import SCHEMA
-from multimodal.evaluation.report import ReportInputs
+from multimodal.evaluation.report import ReportInputs, stamp_verdict
 from multimodal.evaluation.stage import EvaluationReport, evaluate_tasks, report_values, write_report
 from multimodal.sample import Modality, Split, Task
 from multimodal.training.options import SamplerOptions
+from multimodal.verification import verify
 
 from .conftest import Blind, Oracle, history
 
@@ -97,6 +98,8 @@ def test_what_is_written_can_be_read_back(corpus, perfect, tmp_path):
     assert rows.schema.equals(SCHEMA) and rows.num_rows == sum(len(result.items) for result in results)
     assert json.loads(report.json.read_text()) == json.loads(json.dumps(report_values(inputs)))
     assert report.html.read_text().startswith("<!doctype html>")
+    report.html.write_text(stamp_verdict(report.html.read_text(), True, "promoted"))  # as the gate does, later
+    assert [(found.kind, found.differences) for found in verify(report.path)] == [("report", ())]
 
 
 def test_a_folder_without_an_index_is_no_evaluation(tmp_path):

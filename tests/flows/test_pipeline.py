@@ -13,6 +13,7 @@ from flows.pipeline import dry_run, pipeline, read_config
 from flows.stage import STAGES, StagePlan
 from multimodal.errors import ConfigError, EncoderError
 from multimodal.tracking import DATABASE, FLOW_RUN_ID
+from multimodal.verification import verify
 from tests.conftest import ROOT
 from tests.flows.conftest import SMOKE
 
@@ -77,6 +78,22 @@ def test_every_pipeline_run_is_one_mlflow_run_with_a_child_per_stage(smoke):
     assert first.data.params["train.steps"] == "20"
 
 
+def test_the_merkle_root_is_on_the_run_whether_ingest_ran_or_not(smoke):
+    """On the pipeline's run and on the ingest stage's, with the value that lies in the dataset's index."""
+    root = smoke.first.dataset.merkle_root
+    assert len(root) == 64
+    for parent in pipeline_runs(smoke.workspace)[:2]:
+        for run in (parent, stage_runs(smoke.workspace, parent)["ingest"]):
+            assert run.data.tags["dataset.merkle_root"] == root
+
+
+def test_the_whole_workspace_is_as_written(smoke):
+    """All that the stages left is covered by digests, and nothing differs, verdicts of the gate included."""
+    found = [one for one in verify(smoke.workspace) if one.kind != "stage"]
+    assert {one.kind for one in found} == {"dataset", "ledger", "latents", "checkpoint", "package", "report"}
+    assert [(one.kind, one.differences, one.notes) for one in found if one.differences or one.notes] == []
+
+
 def test_every_stage_leaves_its_artifacts_in_prefect(smoke):
     """A markdown summary and a table per stage; progress for the stages that take long."""
     parent = pipeline_runs(smoke.workspace)[0]
@@ -86,7 +103,7 @@ def test_every_stage_leaves_its_artifacts_in_prefect(smoke):
     keys = {artifact["key"] for artifact in artifacts}
     assert flow_run.state.is_completed()
     assert {f"{stage}-{kind}" for stage in SMOKE_STAGES for kind in ("summary", "table")} <= keys
-    assert {"encode-progress", "train-progress"} <= keys
+    assert {"encode-progress", "train-progress", "ingest-ledger"} <= keys
 
 
 def test_a_dry_run_names_the_changed_option_and_does_nothing(smoke, project_folder):

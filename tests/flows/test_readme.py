@@ -118,7 +118,7 @@ def test_every_option_is_documented():
     from flows.cli import app
 
     commands = dict(typer.main.get_command(app).commands)
-    for group in ("models", "bench"):
+    for group in ("models", "bench", "ledger"):
         commands |= {f"{group} {name}": found for name, found in commands.pop(group).commands.items()}
     assert {"run", "predict", "doctor", "schedule", "pretrain"} <= set(commands)
     for name, found in commands.items():

@@ -4,7 +4,7 @@ from collections import Counter
 
 from multimodal.ingest.drafts import Draft
 from multimodal.ingest.options import SplitOptions
-from multimodal.ingest.splits import SplitAssigner, hash_split
+from multimodal.ingest.splits import SplitAssigner, SplitOrigin, hash_split
 from multimodal.sample import Split, Task
 
 
@@ -73,3 +73,16 @@ def test_val_is_carved_only_where_a_source_has_none():
     assert counts[Split.TEST] == 0
     own = assign(*train, draft("v", official=Split.VAL), options=options)
     assert {own.split(one.content_id) for one in train} == {Split.TRAIN}
+
+
+def test_every_split_says_what_decided_it():
+    """A claim of a source, the hash of a group that is carved out of train, or the hash alone."""
+    options = SplitOptions(carve_val=0.5)
+    drafts = [draft(f"c{n}", f"g{n}", Split.TRAIN) for n in range(40)]
+    known = assign(*drafts, draft("free", "h"), draft("tested", "t", Split.TEST), options=options)
+    carved = {f"c{n}" for n in range(40) if known.split(f"c{n}") is Split.VAL}
+    assert 0 < len(carved) < 40
+    origins = {name: known.origin(name) for name in known.all()}
+    assert {name for name, origin in origins.items() if origin is SplitOrigin.CARVED} == carved
+    assert origins["free"] is SplitOrigin.HASH and origins["tested"] is SplitOrigin.SOURCE
+    assert all(origins[f"c{n}"] is SplitOrigin.SOURCE for n in range(40) if f"c{n}" not in carved)

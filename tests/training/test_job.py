@@ -16,6 +16,7 @@ from multimodal.latents import LatentsInfo, LatentWriter
 from multimodal.sample import Modality, Task
 from multimodal.training.job import TrainJob, plan_train, train
 from multimodal.training.options import DecoderOptions, HybridOptions, SamplerOptions, TokenizerOptions, TrainOptions
+from multimodal.verification import verify
 
 JOB = TrainJob(
     TokenizerOptions(vocab_size=300, max_tokens=24),
@@ -71,6 +72,23 @@ def test_trains_continuous_processes(
     generator = TextGenerator.load(train(job, dataset, latents, tmp_path).checkpoint)
     assert generator.decoder.config.continuous is not None
     assert generator.decoder.config.continuous.process == process
+
+
+def test_a_finished_training_is_verified_to_the_byte(
+    dataset: Dataset, latents: dict[Modality, LatentsInfo], tmp_path: Path
+) -> None:
+    """The whole training and its chosen step; one flipped bit in weights, optimiser or history is named."""
+    result = train(JOB, dataset, latents, tmp_path)
+    assert all(
+        found.is_intact and not found.notes for path in (result.path, result.checkpoint) for found in verify(path)
+    )
+    for name in ("decoder.safetensors", "training/optimizer.safetensors", "../history.jsonl"):
+        path = (result.checkpoint / name).resolve()
+        data = path.read_bytes()
+        path.write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
+        (found,) = verify(result.path)
+        assert [one.place for one in found.differences] == [path.relative_to(result.path).as_posix()]
+        path.write_bytes(data)
 
 
 def test_says_what_does_not_fit(dataset: Dataset, latents: dict[Modality, LatentsInfo], tmp_path: Path) -> None:

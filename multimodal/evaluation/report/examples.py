@@ -7,9 +7,9 @@ from typing import Any
 
 from rapidfuzz.distance import Levenshtein
 
+from multimodal.data_uris import picture_uri, sound_uri
 from multimodal.evaluation.captions import cider_d_of_each
 from multimodal.evaluation.items import Item
-from multimodal.evaluation.media import picture_uri, sound_uri
 from multimodal.evaluation.metrics import SceneExact
 from multimodal.evaluation.report.inputs import ReportInputs
 from multimodal.evaluation.task_results import TaskResult

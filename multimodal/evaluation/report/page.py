@@ -18,6 +18,7 @@ from multimodal.evaluation.report.data_card import data_card
 from multimodal.evaluation.report.examples import MEDIA_BYTES, gallery_task
 from multimodal.evaluation.report.inputs import TASK_MEANINGS, TASK_TITLES, ReportInputs
 from multimodal.evaluation.report.objects import ObjectErrors, object_errors
+from multimodal.evaluation.report.quarantine import FIRST, quarantined_media
 from multimodal.evaluation.report.scores import CONTROL_MEANINGS, headline, score_row, slice_rows
 from multimodal.evaluation.report.trajectories import player_films
 from multimodal.evaluation.report.word_errors import Confusion, WordErrors, confusions, word_errors
@@ -76,6 +77,8 @@ def render_report(inputs: ReportInputs) -> str:
         frontier=frontier_charts([point for result in inputs.results for point in result.frontier], TASK_TITLES),
         charts=training_charts(inputs.history),
         card=data_card(inputs.dataset, _decontamination(inputs.results)),
+        quarantined=quarantined_media(inputs.dataset),
+        first=FIRST,
         gallery=script_json(_gallery(inputs)),
     )
 

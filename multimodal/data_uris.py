@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 
+import numpy as np
 import soundfile
+from numpy.typing import NDArray
 from PIL import Image
 
 _LONGEST_SIDE = 256  # pixels
@@ -20,7 +22,11 @@ def picture_uri(data: bytes, longest_side: int = _LONGEST_SIDE) -> str:
         OSError: the bytes are no picture (`PIL.UnidentifiedImageError` is one).
     """
     with Image.open(io.BytesIO(data)) as opened:
-        picture = opened.convert("RGB")
+        return image_uri(opened.convert("RGB"), longest_side)
+
+
+def image_uri(picture: Image.Image, longest_side: int) -> str:
+    """A decoded picture in RGB, made smaller in place, as WebP of at most `longest_side` pixels a side."""
     picture.thumbnail((longest_side, longest_side))
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=80 if longest_side > 128 else 65)
@@ -38,8 +44,14 @@ def sound_uri(data: bytes) -> str:
         wave = file.read(int(_LONGEST_SECONDS * rate), dtype="float32")
     if data.startswith(b"OggS") and seconds <= _LONGEST_SECONDS:
         return _uri("audio/ogg", data)
+    return wave_uri(wave, rate)
+
+
+def wave_uri(wave: NDArray[np.float32], sampling_rate: int) -> str:
+    """Samples [frames] or [frames, channels] as Ogg Opus or, at rates in Hz that Opus lacks, Vorbis."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, wave, rate, format="OGG", subtype="OPUS" if rate in _OPUS_RATES else "VORBIS")
+    subtype = "OPUS" if sampling_rate in _OPUS_RATES else "VORBIS"
+    soundfile.write(buffer, wave, sampling_rate, format="OGG", subtype=subtype)
     return _uri("audio/ogg", buffer.getvalue())
 
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from PIL import Image, UnidentifiedImageError
 
-from multimodal.evaluation.media import picture_uri, sound_uri
+from multimodal.data_uris import picture_uri, sound_uri
 
 
 def test_pictures_become_small_webp():

@@ -1,0 +1,14 @@
+"""Lineage: from one input row to the scores that it moved.
+
+find         the row that somebody means by an id, a URI or a file
+life         what is known of it: source, fate, checks, duplicates, group and split, contents
+latents      which encoders hold its latents
+evaluations  what models wrote for it, and how that was scored
+"""
+
+from multimodal.lineage.evaluations import Written
+from multimodal.lineage.find import find_row
+from multimodal.lineage.latents import StoredLatents
+from multimodal.lineage.life import Life, life_of
+
+__all__ = ["Life", "StoredLatents", "Written", "find_row", "life_of"]
