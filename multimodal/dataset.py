@@ -179,6 +179,11 @@ class DatasetWriter:
             yield writer
             writer._finish(parts)
 
+    @property
+    def ledger_folder(self) -> Path:
+        """The folder that becomes the ledger, for what is stored beside it."""
+        return self._ledger_folder
+
     def add_media(self, content: Content) -> None:
         """Add the bytes of one picture or sound."""
         self._media.add((content.content_id, content.modality.value, content.data))
@@ -191,7 +196,8 @@ class DatasetWriter:
         """Add one kept sample."""
         row = _sample_values(sample)
         self._samples.add(row)
-        self._digest.update(("\x1f".join(row) + "\x1e").encode())
+        # `originals`, the last, counts where there are any: a dataset without them has the digest that it always had.
+        self._digest.update(("\x1f".join(row if sample.originals else row[:-1]) + "\x1e").encode())
         self._by["split"][sample.split.value] += 1
         self._by["task"][sample.task.value] += 1
         self._by["input"].update(name for name in FURTHER_INPUTS if getattr(sample, name))
@@ -237,6 +243,12 @@ class Dataset:
         if index is None:
             raise DatasetError(f"no finished dataset at {self.path}; run the ingest stage (`multimodal ingest CONF`)")
         self._index = index
+
+    def table(self, *names: str) -> pa.Table:
+        """Columns of the kept samples in the order of the sources, for counting: no `Sample` is made."""
+        schema = pa.schema([SAMPLE_SCHEMA.field(name) for name in names])
+        parts = [pq.read_table(path, columns=list(names)) for path in _parts(self.path, "part")]
+        return pa.concat_tables([schema.empty_table(), *parts])
 
     @property
     def info(self) -> DatasetInfo:

@@ -201,7 +201,7 @@ def _parts(files: Iterable[_File]) -> Iterator[list[_File]]:
 
 def _result(file: _File, answer: dict[str, Any]) -> Result:
     if "reason" in answer:
-        return MediaError(Reason(answer["reason"]), answer["detail"])
+        return MediaError(Reason(answer["reason"]), answer["detail"], answer.get("measures"))
     facts = MediaFacts(**answer)
     return Content(facts.content_id, file.modality, file.data), facts
 
