@@ -196,8 +196,8 @@ class DatasetWriter:
         """Add one kept sample."""
         row = _sample_values(sample)
         self._samples.add(row)
-        # `originals`, the last, counts where there are any: a dataset without them has the digest that it always had.
-        self._digest.update(("\x1f".join(row if sample.originals else row[:-1]) + "\x1e").encode())
+        # `originals`, the last, says how a text was found, not what the sample is: no key depends on it.
+        self._digest.update(("\x1f".join(row[:-1]) + "\x1e").encode())
         self._by["split"][sample.split.value] += 1
         self._by["task"][sample.task.value] += 1
         self._by["input"].update(name for name in FURTHER_INPUTS if getattr(sample, name))

@@ -44,17 +44,11 @@ def picture_measures(picture: Image.Image, min_contrast: int = 0) -> Measures:
     grid = picture
     if max(width, height) > GRID_PIXELS:
         grid = picture.resize((min(width, GRID_PIXELS), min(height, GRID_PIXELS)), Image.Resampling.NEAREST)
-    counts = np.asarray(grid.histogram()).reshape(3, 256)
-    means = counts @ np.arange(256) / counts.sum(axis=1)
-    contrast = max(int(np.ptp(np.flatnonzero(channel))) for channel in counts)
+    contrast = _contrast(grid)
     if contrast < min_contrast and grid is not picture:
-        extrema: Any = picture.getextrema()
-        contrast = max(high - low for low, high in extrema)
-    return {
-        "brightness": float(means @ (0.299, 0.587, 0.114)),
-        "contrast": contrast,
-        "sharpness": _sharpness(picture),
-    }
+        contrast = _contrast(picture)
+    brightness = float(np.asarray(grid.convert("L")).mean(dtype=np.float32))
+    return {"brightness": brightness, "contrast": contrast, "sharpness": _sharpness(picture)}
 
 
 def sound_measures(sound: Sound, silence_dbfs: float) -> Measures:
@@ -76,7 +70,7 @@ def sound_measures(sound: Sound, silence_dbfs: float) -> Measures:
         "peak_dbfs": _dbfs(float(levels.max())),
         "loudness_dbfs": _dbfs(math.sqrt(power)),
         "silent_share": float((np.maximum.reduceat(levels, starts) < 10 ** (silence_dbfs / 20)).mean()),
-        "clipped_share": float((levels >= FULL_SCALE).mean()),
+        "clipped_share": np.count_nonzero(levels >= FULL_SCALE) / len(levels),
     }
     spectrum = _spectrum(wave)
     total = float(spectrum.sum())
@@ -101,15 +95,20 @@ def text_measures(text: str) -> Measures:
     }
 
 
+def _contrast(picture: Image.Image) -> int:
+    extrema: Any = picture.getextrema()
+    return max(high - low for low, high in extrema)
+
+
 def _sharpness(picture: Image.Image) -> float:
     width, height = picture.size
     left, top = max(0, (width - CENTRE_PIXELS) // 2), max(0, (height - CENTRE_PIXELS) // 2)
     centre = picture.crop((left, top, min(width, left + CENTRE_PIXELS), min(height, top + CENTRE_PIXELS)))
-    grey = np.asarray(centre.convert("L")).astype(np.float32)
+    grey = np.asarray(centre.convert("L")).astype(np.int16)
     if min(grey.shape) < 3:
         return 0.0
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
-    return float((around - 4 * grey[1:-1, 1:-1]).var())
+    return float((around - 4 * grey[1:-1, 1:-1]).var(dtype=np.float32))
 
 
 def _spectrum(wave: Wave) -> np.ndarray[Any, np.dtype[np.float64]]:
