@@ -7,11 +7,13 @@ from functools import partial
 from prefect import flow, task
 
 from flows.artifacts import Summary
+from flows.drift import judge_drift
 from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES, PIPELINE_RUN, StagePlan, run_stage
 from multimodal.config import PipelineConfig
 from multimodal.dataset import DatasetInfo
 from multimodal.ingest import ingest, plan_ingest, source_kinds
+from multimodal.ingest.profile import PROFILE, read_profile
 
 
 def plan(config: PipelineConfig) -> StagePlan:
@@ -24,6 +26,14 @@ def read_sources(config: PipelineConfig, reporter: StageReporter) -> DatasetInfo
     """Decode every file once; bad rows go to the ledger."""
     reporter.note("; ".join(f"{name}: {kind}" for name, kind in source_kinds(config.ingest).items()))
     return ingest(config.ingest, seed=config.seed, workspace=config.workspace, progress=reporter.progress)
+
+
+def make_dataset(planned: StagePlan, reporter: StageReporter) -> DatasetInfo:
+    """The dataset, judged against its predecessor before it counts as made."""
+    info = read_sources(planned.config, reporter)
+    reporter.run.log_file(info.ledger / PROFILE)
+    judge_drift(planned, info, reporter)
+    return info
 
 
 def log_dataset(config: PipelineConfig, info: DatasetInfo) -> None:
@@ -39,9 +49,12 @@ def describe(info: DatasetInfo) -> Summary:
     table = [{"what": "task", "name": name, "samples": count} for name, count in info.by_task.items()]
     table += [{"what": "split", "name": name, "samples": count} for name, count in info.by_split.items()]
     table += [{"what": "quarantined", "name": name, "samples": count} for name, count in info.by_reason.items()]
+    profile = read_profile(info.ledger)
+    flags = profile.flags if profile else {}
+    table += [{"what": "flagged", "name": name, "samples": count} for name, count in flags.items()]
     line = f"{counts.rows:,} rows = {counts.kept:,} kept + {counts.quarantined} quarantined"
     return Summary(
-        line=f"{line} + {counts.duplicate} duplicate",
+        line=f"{line} + {counts.duplicate} duplicate" + (f", {profile.flagged} flagged" if flags and profile else ""),
         table=table,
         metrics={f"{row['what']}/{row['name']}": float(str(row["samples"])) for row in table},
         details={"dataset": info.path, "ledger": info.ledger, "fingerprint": info.fingerprint},
@@ -51,4 +64,5 @@ def describe(info: DatasetInfo) -> Summary:
 @flow(name="ingest", validate_parameters=False)
 def ingest_flow(config: PipelineConfig) -> DatasetInfo:
     """Make the dataset of a pipeline."""
-    return run_stage(plan(config), DatasetInfo, partial(read_sources, config), describe)
+    planned = plan(config)
+    return run_stage(planned, DatasetInfo, partial(make_dataset, planned), describe)
