@@ -6,7 +6,6 @@ since who went before depends on the pipeline and the dataset does not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -70,10 +69,10 @@ def _line(name: str, report: DriftReport) -> str:
 
 
 def _publish(name: str, report: DriftReport) -> None:
-    rows = [_row(drift) for drift in report.drifts]
+    rows = [_row(drift) for drift in report.drifts] or [{"predecessor": "none"}]
     description = "; ".join(report.exceeded) or _line(name, report)
-    create_table_artifact(rows or [{"predecessor": "none"}], key="ingest-drift", description=description)
+    create_table_artifact(rows, key="ingest-drift", description=description)
 
 
-def _row(drift: Drift) -> Mapping[str, object]:
+def _row(drift: Drift) -> dict[str, str]:
     return {name: f"{value:.4g}" if isinstance(value, float) else value or "" for name, value in asdict(drift).items()}

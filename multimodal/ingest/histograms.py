@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from multimodal.ingest.measure_table import MeasureTable
 from multimodal.ingest.options import CheckOptions
 from multimodal.sample import Modality
+
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 BINS = 24
 SPREAD = 50
@@ -95,7 +98,7 @@ def _histogram(limit: Limit, table: MeasureTable, checks: CheckOptions) -> Histo
     )  # fmt: skip
 
 
-def _edges(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _edges(values: Numbers) -> Numbers:
     smallest, largest = float(values.min()), float(values.max())
     if smallest > 0 and largest > SPREAD * smallest:
         edges = np.geomspace(smallest, largest, BINS + 1)

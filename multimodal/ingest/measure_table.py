@@ -90,7 +90,7 @@ def measures_path(ledger: Path, modality: Modality) -> Path:
 
 
 def read_measures(ledger: Path, modality: Modality) -> dict[str, Column]:
-    """The measures of what was kept, each file or text once [entries]; {} where nothing of the modality was measured."""
+    """The measures of what was kept, each file or text once [entries]; {} where nothing was measured."""
     path = measures_path(ledger, modality)
     if not path.is_file():
         return {}

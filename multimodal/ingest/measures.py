@@ -97,7 +97,7 @@ def text_measures(text: str) -> Measures:
 
 def _contrast(picture: Image.Image) -> int:
     extrema: Any = picture.getextrema()
-    return max(high - low for low, high in extrema)
+    return int(max(high - low for low, high in extrema))
 
 
 def _sharpness(picture: Image.Image) -> float:
@@ -118,7 +118,7 @@ def _spectrum(wave: Wave) -> np.ndarray[Any, np.dtype[np.float64]]:
     count = min(SPECTRUM_WINDOWS, len(wave) // SPECTRUM_SAMPLES)
     starts = np.linspace(0, len(wave) - SPECTRUM_SAMPLES, count).astype(np.int64)
     bins = np.fft.rfft(wave[starts[:, None] + _RAMP] * _HANN)
-    spectrum = (bins.real**2 + bins.imag**2).mean(axis=0, dtype=np.float64)
+    spectrum: np.ndarray[Any, np.dtype[np.float64]] = (bins.real**2 + bins.imag**2).mean(axis=0, dtype=np.float64)
     spectrum[:2] = 0  # the window spreads a constant over two bins
     return spectrum
 

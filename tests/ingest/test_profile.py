@@ -137,7 +137,7 @@ def test_outliers_are_flagged_with_their_feature_and_kept(crowd, tmp_path):
     assert {uri for uri, feature in found if feature == "image.pixels"} == {"crowd.csv#61", "crowd.csv#63"}
     assert {"image.contrast", "image.sharpness"} <= {feature for uri, feature in found if uri == "crowd.csv#62"}
     assert all(abs(flag.z) > 6 for flag in flags)
-    assert [flag for flag in flags if flag.feature == "image.pixels"][0].value == 200 * 150
+    assert next(flag for flag in flags if flag.feature == "image.pixels").value == 200 * 150
     profile = read_profile(info.ledger)
     assert sum(profile.flags.values()) == len(flags)
     assert profile.flagged == len({flag.sample_id for flag in flags})

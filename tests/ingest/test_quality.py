@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from multimodal.errors import MediaError
-from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.measures import picture_measures, sound_measures
+from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.quality import check_picture, check_sound
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.sounds import Sound
