@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import ks_2samp
 
 from multimodal.ingest.drift_features import DatasetFeatures, Values, read_features
 from multimodal.ingest.options import DriftOptions
@@ -124,6 +123,8 @@ def _common_words(before: Mapping[str, int], now: Mapping[str, int], most: int =
 
 
 def _measured(name: str, before: Values, now: Values) -> Drift:
+    from scipy.stats import ks_2samp  # takes half a second to load, and only a second dataset needs it
+
     test: Any = ks_2samp(before, now, method="asymp")
     return Drift(
         name, f"median {np.median(before):.4g}", f"median {np.median(now):.4g}", psi=psi_of_values(before, now),

@@ -22,6 +22,9 @@ def test_a_chart_has_a_bar_per_bin_and_a_line_per_limit_within_it():
     assert chart.lines == ((1 + 1 / 1.5) * WIDTH / 3,)
     assert chart.threshold == "at least 0.5, at most 3: 2 rows refused"
     assert chart.bars[1].title.startswith("2 to 3.5")
+    assert (chart.first, chart.last) == ("1", "5")
+    pixels = Histogram(Modality.IMAGE, "pixels", 1, 9, (10.0, 100.0, 1000.0), (1, 1), (1, 1), 0)
+    assert [chart.last for chart in check_charts([pixels])] == ["1,000 pixels (log scale)"]
 
 
 def test_a_check_that_found_all_alike_is_not_drawn():

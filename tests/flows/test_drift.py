@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from prefect.artifacts import Artifact
 
 from flows.drift import DRIFT, find_predecessor
 from flows.ingest import ingest_flow, plan
@@ -50,6 +51,8 @@ def test_each_dataset_is_compared_with_the_one_before(pipeline_of, capsys):
     drifts = {drift["feature"]: drift for drift in report_of(config)["drifts"]}
     assert drifts["infill.words"]["ks"] == 1.0
     assert drifts["rows"]["change"] == 0
+    table = json.loads(Artifact.get("ingest-drift").data)
+    assert {row["feature"]: row["ks"] for row in table}["infill.words"] == "1"
     assert ingest_flow(pipeline_of(longer, psi=0.0)) == second  # unchanged: it was judged when it was made
 
     third = pipeline_of([*longer, "one more"])

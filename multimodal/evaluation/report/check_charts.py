@@ -72,9 +72,14 @@ def _chart(histogram: Histogram) -> CheckChart:
     limits = [limit for limit in (histogram.low, histogram.high) if limit is not None]
     return CheckChart(
         f"{histogram.modality} {histogram.measure.replace('_', ' ')}", bars, _number(edges[0]),
-        f"{_number(edges[-1])} {unit}".strip(), _threshold(histogram),
+        f"{_number(edges[-1])} {unit}{_scale(edges)}".strip(), _threshold(histogram),
         tuple(_place(edges, limit) * step for limit in limits if edges[0] < limit < edges[-1]),
     )  # fmt: skip
+
+
+def _scale(edges: Sequence[float]) -> str:
+    """What to say of the axis: bins of equal ratio grow."""
+    return " (log scale)" if edges[-1] - edges[-2] > 2 * (edges[1] - edges[0]) else ""
 
 
 def _place(edges: Sequence[float], value: float) -> float:
