@@ -83,7 +83,7 @@ class CheckOptions(Options):
         flag_robust_z: a sample is flagged where a simple feature of its picture, sound or text lies so many robust
             standard deviations from the median; it is kept. None flags none.
         max_robust_z: a sample that lies further out is quarantined; None refuses none. The fates of all rows wait in
-            memory until the last one has been read.
+            memory until the last one has been read; the media of what is refused stays in the dataset, unused.
     """
 
     max_file_bytes: int = Field(default=32 * 2**20, ge=1)
