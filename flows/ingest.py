@@ -8,6 +8,7 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
 from flows.artifacts import Summary
+from flows.drift import judge_drift
 from flows.ledger import count_table
 from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES, PIPELINE_RUN, StagePlan, run_stage
@@ -15,6 +16,7 @@ from multimodal.config import PipelineConfig
 from multimodal.dataset import DatasetInfo
 from multimodal.ingest import ingest, plan_ingest, source_kinds
 from multimodal.ingest.duplicates.table import duplicates_table
+from multimodal.ingest.profile import PROFILE, read_profile
 
 MERKLE_ROOT = "dataset.merkle_root"
 """Tag of the pipeline's run and of the ingest stage's: what the dataset holds, in one digest."""
@@ -30,6 +32,14 @@ def read_sources(config: PipelineConfig, reporter: StageReporter) -> DatasetInfo
     """Decode every file once; bad rows go to the ledger."""
     reporter.note("; ".join(f"{name}: {kind}" for name, kind in source_kinds(config.ingest).items()))
     return ingest(config.ingest, seed=config.seed, workspace=config.workspace, progress=reporter.progress)
+
+
+def make_dataset(planned: StagePlan, reporter: StageReporter) -> DatasetInfo:
+    """The dataset, judged against its predecessor before it counts as made."""
+    info = read_sources(planned.config, reporter)
+    reporter.run.log_file(info.ledger / PROFILE)
+    judge_drift(planned, info, reporter)
+    return info
 
 
 def log_dataset(config: PipelineConfig, info: DatasetInfo) -> None:
@@ -52,9 +62,12 @@ def describe(info: DatasetInfo) -> Summary:
     table += [{"what": "split", "name": name, "samples": count} for name, count in info.by_split.items()]
     table += [{"what": "quarantined", "name": name, "samples": count} for name, count in info.by_reason.items()]
     table += duplicates_table(info.ledger)
+    profile = read_profile(info.ledger)
+    flags = profile.flags if profile else {}
+    table += [{"what": "flagged", "name": name, "samples": count} for name, count in flags.items()]
     line = f"{counts.rows:,} rows = {counts.kept:,} kept + {counts.quarantined} quarantined"
     return Summary(
-        line=f"{line} + {counts.duplicate} duplicate",
+        line=f"{line} + {counts.duplicate} duplicate" + (f", {profile.flagged} flagged" if flags and profile else ""),
         table=table,
         metrics={f"{row['what']}/{row['name']}": float(str(row["samples"])) for row in table},
         details={
@@ -75,6 +88,7 @@ def publish_ledger(info: DatasetInfo) -> None:
 @flow(name="ingest", validate_parameters=False)
 def ingest_flow(config: PipelineConfig) -> DatasetInfo:
     """Make the dataset of a pipeline."""
-    info = run_stage(plan(config), DatasetInfo, partial(read_sources, config), describe)
+    planned = plan(config)
+    info = run_stage(planned, DatasetInfo, partial(make_dataset, planned), describe)
     publish_ledger(info)
     return info

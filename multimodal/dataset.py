@@ -219,7 +219,8 @@ class DatasetWriter:
         self._samples.add((*row, split_origin))
         self._sample_tree.add(dict(zip(SAMPLE_SCHEMA.names, (*row, split_origin), strict=True)))
         self._kept[sample.source] += 1
-        self._digest.update(("\x1f".join(row) + "\x1e").encode())
+        # `originals`, the last, says how a text was found, not what the sample is: no key depends on it.
+        self._digest.update(("\x1f".join(row[:-1]) + "\x1e").encode())
         self._by["split"][sample.split.value] += 1
         self._by["task"][sample.task.value] += 1
         self._by["input"].update(name for name in FURTHER_INPUTS if getattr(sample, name))
@@ -271,6 +272,12 @@ class Dataset:
         if index is None:
             raise DatasetError(f"no finished dataset at {self.path}; run the ingest stage (`multimodal ingest CONF`)")
         self._index = index
+
+    def table(self, *names: str) -> pa.Table:
+        """Columns of the kept samples in the order of the sources, for counting: no `Sample` is made."""
+        schema = pa.schema([SAMPLE_SCHEMA.field(name) for name in names])
+        parts = [pq.read_table(path, columns=list(names)) for path in _parts(self.path, "part")]
+        return pa.concat_tables([schema.empty_table(), *parts])
 
     @property
     def info(self) -> DatasetInfo:

@@ -6,6 +6,7 @@
      │    └── UnreachableError a remote file system does not answer: trying again may help
      ├── DatasetError         a dataset, ledger or latent store on disk is absent, incomplete or damaged
      ├── ContaminationError   more of the test split is in train than `ingest.decontamination` allows
+     ├── DriftError           a dataset differs from its predecessor by more than the configuration allows
      ├── EncoderError         an encoder cannot be built, or its weights cannot be reached
      ├── CheckpointError      a checkpoint is absent, incomplete or belongs to another configuration
      ├── RequestError         a prediction was asked for that the model cannot serve
@@ -16,6 +17,8 @@ Messages say what happened, show the value, and name the cure.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class MultimodalError(Exception):
@@ -42,6 +45,10 @@ class ContaminationError(MultimodalError):
     """More of the test split is in train than `ingest.decontamination` allows."""
 
 
+class DriftError(MultimodalError):
+    """A dataset differs from its predecessor by more than the configuration allows."""
+
+
 class EncoderError(MultimodalError):
     """An encoder cannot be built, or its weights cannot be reached."""
 
@@ -64,9 +71,11 @@ class MediaError(MultimodalError):
     Args:
         reason: the typed reason that the ledger records (a value of `multimodal.ingest.Reason`).
         detail: what exactly was found.
+        measures: what had been measured of it until then, by name.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, measures: Mapping[str, float] | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.measures = dict(measures or {})

@@ -82,6 +82,8 @@ class Sample:
         style: style or language that the text is in, by which it can be asked for; "" if none is named.
         hint: text beside the content that says what to expect (names that a clip mentions), "" if none.
         picture: content id of a picture beside the content, "" if none.
+        originals: text, input and hint as found, as JSON, of those that normalising changed; "" if none did. No key
+            depends on it.
         speaker: speaker or voice where the source names one, else "".
         attributes: the source's further columns as JSON (a scene description, say), "{}" if none.
     """
@@ -101,6 +103,7 @@ class Sample:
     attributes: str = "{}"
     hint: str = ""
     picture: str = ""
+    originals: str = ""
 
 
 FURTHER_INPUTS = ("hint", "picture")

@@ -6,12 +6,15 @@
     drafts    a raw row -> a checked draft    (texts, official splits; text_checks: what texts are refused for)
     media     a media file -> its bytes, decoded once to the end, or a typed reason
               (formats: magic bytes; pictures, sounds: the decoders, which the encoders use too;
-              quality: what decodes well and is of no use)
+              quality: what decodes well and is of no use; measures: what all checks are held against)
     sandbox   the same in worker processes with caps on memory and time
     memory    what earlier ingests hashed and decoded;  digests  what files hold, with its help
     databases   how such memories are opened
     splits    a content -> train, val or test   (cluster_splits: what is nearly the same together)
     duplicates  near duplicates, and test samples that train holds too
+    profiler  all measured values, beside the ledger  (measure_table: the values; histograms: one per threshold;
+              outliers: samples that stand out; profile: what the report shows of it)
+    drift     a dataset beside its predecessor  (drift_features: what they are compared by)
     stage     all of it in order, into the dataset and the ledger
 
 This module stays light, since the configuration imports the options from here; the work is imported when asked for.

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from multimodal.errors import MediaError, SourceError
 from multimodal.ingest.locations import Location
+from multimodal.ingest.measures import Measures, text_measures
 from multimodal.ingest.options import CheckOptions, SourceOptions
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.reasons import Reason
@@ -45,6 +46,7 @@ class Draft:
     hint: str = ""
     picture: MediaRef | None = None
     picture_id: str = ""
+    originals: str = ""
 
     @property
     def files(self) -> list[tuple[MediaRef, Modality]]:
@@ -74,6 +76,7 @@ class Draft:
             split=split,
             group=self.group, source=self.source, uri=self.uri, text=self.text, input=self.input, style=self.style,
             speaker=self.speaker, attributes=self.attributes, hint=self.hint, picture=self.picture_id,
+            originals=self.originals,
         )  # fmt: skip
 
 
@@ -85,29 +88,35 @@ class Drafter:
         source = reader.source
         self._listed = {name: split for split, path in source.split_files.items() for name in _names(source, path)}
 
-    def draft(self, row: Row) -> Draft:
+    def draft(self, row: Row, measures: Measures | None = None) -> Draft:
         """The draft of a row.
+
+        Args:
+            measures: receives what was measured of its text, refused or not.
 
         Raises:
             MediaError: the row must be quarantined.
         """
         if row.problem is not None:
             raise MediaError(row.problem, row.detail)
-        if row.attributes and _depth(row.attributes) > self._checks.max_json_depth:
-            raise MediaError(Reason.JSON_TOO_DEEP, f"values nested deeper than {self._checks.max_json_depth}")
+        measures = {} if measures is None else measures
+        if row.attributes:
+            self._check_depth(row, measures)
         source, task = self._source, self._source.task
-        text = self._text(row, "text", Reason.EMPTY_TEXT)
-        check_text(text, row.values.get("path", "").strip(), self._checks)
+        text = self._text(row, "text", Reason.EMPTY_TEXT, measures)
+        check_text(text, row.values.get("path", "").strip(), self._checks, measures)
         needs_input = task in (Task.DENOISE, Task.RESTYLE)
+        texts = {"text": text}
+        texts["input"] = self._text(row, "input", Reason.MISSING_INPUT) if needs_input else ""
+        texts["hint"] = self._checked(row, "hint")
         draft = Draft(
             media=self._reader.media_path(row),
-            uri=row.uri, source=source.name, task=task, text=text,
-            input=self._text(row, "input", Reason.MISSING_INPUT) if needs_input else "",
+            uri=row.uri, source=source.name, task=task, **texts, originals=_originals(row, texts),
             style=normalise(row.values.get("style", "")) or source.style,
             speaker=normalise(row.values.get("speaker", "")), group=normalise(row.values.get("group", "")),
             attributes=_json(row.attributes) if row.attributes else "{}",
             official=self._official_split(row),
-            hint=self._checked(row, "hint"), picture=self._reader.picture_path(row),
+            picture=self._reader.picture_path(row),
         )  # fmt: skip
         if task.modality is Modality.TEXT:
             return _with_text_content(draft)
@@ -115,14 +124,21 @@ class Drafter:
             raise MediaError(Reason.MISSING_FILE, "the row names no path")
         return draft
 
-    def _text(self, row: Row, name: str, if_empty: Reason) -> str:
-        text = self._checked(row, name)
+    def _check_depth(self, row: Row, measures: Measures) -> None:
+        measures["json_depth"] = _depth(row.attributes)
+        if measures["json_depth"] > self._checks.max_json_depth:
+            raise MediaError(Reason.JSON_TOO_DEEP, f"values nested deeper than {self._checks.max_json_depth}")
+
+    def _text(self, row: Row, name: str, if_empty: Reason, measures: Measures | None = None) -> str:
+        text = self._checked(row, name, measures)
         if not text:
             raise MediaError(if_empty, f"no {name}")
         return text
 
-    def _checked(self, row: Row, name: str) -> str:
+    def _checked(self, row: Row, name: str, measures: Measures | None = None) -> str:
         text = normalise(row.values.get(name, ""))
+        if text and measures is not None:
+            measures |= text_measures(text)
         if len(text) > self._checks.max_text_chars:
             raise MediaError(
                 Reason.TEXT_TOO_LONG, f"{name} of {len(text)} characters, at most {self._checks.max_text_chars}"
@@ -152,6 +168,12 @@ def _with_text_content(draft: Draft) -> Draft:
     own = content_digest(draft.input.encode()) if draft.input else target
     group = min(own, target) if draft.task is Task.RESTYLE else target
     return replace(draft, content_id=own, group=draft.group or group)
+
+
+def _originals(row: Row, texts: Mapping[str, str]) -> str:
+    """The texts as found, of those that differ from what samples hold, as JSON; "" where none does."""
+    found = {name: row.values[name] for name, text in texts.items() if text and row.values[name] != text}
+    return _json(found) if found else ""
 
 
 def _json(attributes: Mapping[str, object]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from multimodal.errors import MediaError
+from multimodal.ingest.measures import Measures, picture_measures, sound_measures
 from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.pictures import decode_picture
 from multimodal.ingest.quality import check_picture, check_sound
@@ -22,9 +23,11 @@ class MediaFacts:
 
     Args:
         content_id: `content_digest` of its bytes.
+        measures: what was measured of it.
     """
 
     content_id: str
+    measures: Measures = field(default_factory=dict)
 
 
 def read_file(path: Path, checks: CheckOptions) -> bytes:
@@ -43,21 +46,35 @@ def read_file(path: Path, checks: CheckOptions) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise MediaError(Reason.MISSING_FILE, f"{path}: {error}") from error
     if len(data) > checks.max_file_bytes:
-        raise MediaError(Reason.TOO_LARGE, f"{max(size, len(data))} bytes, at most {checks.max_file_bytes}")
+        raise too_many_bytes(max(size, len(data)), checks.max_file_bytes)
     return data
+
+
+def too_many_bytes(size: int, max_bytes: int) -> MediaError:
+    """The error of a file beyond `max_file_bytes`."""
+    return MediaError(Reason.TOO_LARGE, f"{size} bytes, at most {max_bytes}", {"bytes": size})
 
 
 def check_media(data: bytes, modality: Modality, checks: CheckOptions) -> MediaFacts:
     """Decode the bytes of a picture or a sound fully.
 
     Raises:
-        MediaError: with the reason for the ledger.
+        MediaError: with the reason for the ledger, and all that was measured before it was found.
     """
-    if modality is Modality.IMAGE:
-        check_picture(decode_picture(data, checks), checks)
-    else:
-        check_sound(decode_sound(data, checks), checks)
-    return MediaFacts(content_digest(data))
+    measures: Measures = {"bytes": len(data)}
+    try:
+        if modality is Modality.IMAGE:
+            picture = decode_picture(data, checks, measures)
+            measures |= picture_measures(picture, checks.min_image_contrast)
+            check_picture(measures, checks)
+        else:
+            sound = decode_sound(data, checks, measures)
+            measures |= sound_measures(sound, checks.silence_dbfs)
+            check_sound(measures, checks)
+    except MediaError as error:
+        error.measures = measures
+        raise
+    return MediaFacts(content_digest(data), measures)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

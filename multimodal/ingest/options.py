@@ -76,9 +76,15 @@ class CheckOptions(Options):
             differ most; 1 refuses pictures of a single colour, 0 none.
         max_clipped_share: share of a sound's samples at full scale; 1 refuses none.
         max_silent_share: share of a sound's windows of 20 ms that stay below `silence_dbfs`; 1 refuses none.
+        min_bandwidth_share: share of the spectrum below half the sampling rate that a sound must fill, to 60 dB below
+            its power; 0.25 refuses a telephone's sound in a file of 44.1 kHz, and pure tones; 0 refuses none.
         refuse_texts: what a target text must not hold; `file_name`: be the name of the row's media.
         scripts: Unicode scripts of which letters should be (LATIN, CYRILLIC, CJK, ...); none allows all.
         min_script_share: share of a text's letters that must be of them.
+        flag_robust_z: a sample is flagged where a simple feature of its picture, sound or text lies so many robust
+            standard deviations from the median; it is kept. None flags none.
+        max_robust_z: a sample that lies further out is quarantined; None refuses none. The fates of all rows wait in
+            memory until the last one has been read; the media of what is refused stays in the dataset, unused.
     """
 
     max_file_bytes: int = Field(default=32 * 2**20, ge=1)
@@ -93,13 +99,16 @@ class CheckOptions(Options):
     max_clip_seconds: float = Field(default=30.0, gt=0)
     max_text_chars: int = Field(default=400, ge=1)
     max_json_depth: int = Field(default=32, ge=1)
-    silence_dbfs: float = -60.0
+    silence_dbfs: float = Field(default=-60.0, gt=-200)
     min_image_contrast: int = Field(default=0, ge=0, le=255)
     max_clipped_share: float = Field(default=1.0, ge=0, le=1)
     max_silent_share: float = Field(default=1.0, ge=0, le=1)
+    min_bandwidth_share: float = Field(default=0.0, ge=0, le=1)
     refuse_texts: tuple[TextCheck, ...] = ()
     scripts: tuple[str, ...] = ()
     min_script_share: float = Field(default=0.5, gt=0, le=1)
+    flag_robust_z: float | None = Field(default=8.0, gt=0)
+    max_robust_z: float | None = Field(default=None, gt=0)
 
 
 class SandboxOptions(Options):
@@ -135,8 +144,24 @@ class SplitOptions(Options):
         return self
 
 
+class DriftOptions(Options):
+    """How far a dataset may differ from its predecessor before the flow fails; None only reports.
+
+    Args:
+        psi: largest population stability index of any feature; above 0.25 a shift is usually called large.
+        ks: largest two-sample Kolmogorov-Smirnov statistic of any measured feature, 0 to 1.
+        rows: largest relative change in the number of input rows, 0.5 for half as many more or fewer.
+        unseen_words: largest share of words that the predecessor's texts of the same task do not hold.
+    """
+
+    psi: float | None = Field(default=None, ge=0)
+    ks: float | None = Field(default=None, ge=0, le=1)
+    rows: float | None = Field(default=None, ge=0)
+    unseen_words: float | None = Field(default=None, ge=0, le=1)
+
+
 class IngestOptions(Options):
-    """All that the ingest stage depends on."""
+    """All that the ingest stage depends on; `drift` judges its result and changes nothing in it."""
 
     sources: tuple[SourceOptions, ...] = Field(min_length=1)
     checks: CheckOptions = CheckOptions()
@@ -144,6 +169,7 @@ class IngestOptions(Options):
     splits: SplitOptions = SplitOptions()
     duplicates: DuplicateOptions = DuplicateOptions()
     decontamination: DecontaminationOptions = DecontaminationOptions()
+    drift: DriftOptions = DriftOptions()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> IngestOptions:

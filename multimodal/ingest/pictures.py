@@ -24,12 +24,15 @@ DECODE_ERRORS = (
 )  # fmt: skip
 
 
-def decode_picture(data: bytes, limits: CheckOptions | None = None) -> Image.Image:
+def decode_picture(
+    data: bytes, limits: CheckOptions | None = None, measures: dict[str, float] | None = None
+) -> Image.Image:
     """The first frame, whole, upright, in RGB.
 
     Args:
         data: a picture file of a known format, told by its first bytes.
         limits: what the file's header may state, looked at before any pixel is made; None for bytes that passed.
+        measures: receives what the limits are held against, refused or not.
 
     Raises:
         MediaError: the bytes are no picture, are beyond a limit, or cannot be decoded to the end.
@@ -41,7 +44,7 @@ def decode_picture(data: bytes, limits: CheckOptions | None = None) -> Image.Ima
     try:
         with Image.open(io.BytesIO(data), formats=[name]) as image:
             if limits is not None:
-                _check_header(image, limits)
+                _check_header(image, limits, {} if measures is None else measures)
             image.load()
             return _to_rgb(_upright(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -55,8 +58,9 @@ def decode_picture(data: bytes, limits: CheckOptions | None = None) -> Image.Ima
         raise MediaError(reason, f"{name} of {len(data)} bytes: {problem}") from error
 
 
-def _check_header(image: Image.Image, limits: CheckOptions) -> None:
+def _check_header(image: Image.Image, limits: CheckOptions, measures: dict[str, float]) -> None:
     width, height = image.size
+    measures |= {"pixels": width * height, "aspect_ratio": max(width, height) / max(1, min(width, height))}
     if width * height > limits.max_image_pixels:
         raise MediaError(Reason.TOO_LARGE, f"{width} x {height} pixels, at most {limits.max_image_pixels} in all")
     if width * height < limits.min_image_pixels:
@@ -64,7 +68,7 @@ def _check_header(image: Image.Image, limits: CheckOptions) -> None:
     if max(width, height) > limits.max_aspect_ratio * min(width, height):
         detail = f"{width} x {height} pixels, one side at most {limits.max_aspect_ratio:g} times the other"
         raise MediaError(Reason.EXTREME_ASPECT_RATIO, detail)
-    frames = getattr(image, "n_frames", 1)
+    frames = measures["frames"] = getattr(image, "n_frames", 1)
     if frames > limits.max_frames:
         raise MediaError(Reason.TOO_MANY_FRAMES, f"{frames} frames, at most {limits.max_frames}")
 

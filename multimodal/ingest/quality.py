@@ -1,55 +1,46 @@
-"""Media that decodes well and is of no use: blank pictures; silent, mostly silent and clipped sounds."""
+"""Media that decodes well and is of no use: blank pictures; silent, mostly silent, clipped and upsampled sounds."""
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-from PIL import Image
-
 from multimodal.errors import MediaError
+from multimodal.ingest.measures import Measures
 from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.reasons import Reason
-from multimodal.ingest.sounds import Sound
-
-WINDOW_SECONDS = 0.02
-FULL_SCALE = 0.999
-"""A sample from here on counts as clipped: 16-bit files reach 32767 / 32768."""
 
 
-def check_picture(picture: Image.Image, checks: CheckOptions) -> None:
+def check_picture(measures: Measures, checks: CheckOptions) -> None:
     """Refuse a picture of too little contrast.
+
+    Args:
+        measures: `picture_measures`.
 
     Raises:
         MediaError: `blank_image`.
     """
-    if not checks.min_image_contrast:
-        return
-    levels = np.asarray(picture)
-    contrast = int((levels.max(axis=(0, 1)) - levels.min(axis=(0, 1))).max())
+    contrast = measures["contrast"]
     if contrast < checks.min_image_contrast:
-        detail = f"{contrast} levels between darkest and brightest, at least {checks.min_image_contrast}"
+        detail = f"{contrast:.0f} levels between darkest and brightest, at least {checks.min_image_contrast}"
         raise MediaError(Reason.BLANK_IMAGE, detail)
 
 
-def check_sound(sound: Sound, checks: CheckOptions) -> None:
-    """Refuse a sound that an encoder would hear nothing in, or too much.
+def check_sound(measures: Measures, checks: CheckOptions) -> None:
+    """Refuse a sound that an encoder would hear nothing in, or too much, or less than its file promises.
+
+    Args:
+        measures: `sound_measures`.
 
     Raises:
-        MediaError: `silent_audio`, `mostly_silent_audio` or `clipped_audio`.
+        MediaError: `silent_audio`, `mostly_silent_audio`, `clipped_audio` or `sampling_rate_lie`.
     """
-    levels = np.abs(sound.wave)
-    threshold = 10 ** (checks.silence_dbfs / 20)
-    peak = float(levels.max())
-    if peak < threshold:
-        dbfs = 20 * math.log10(peak) if peak > 0 else -math.inf
-        raise MediaError(Reason.SILENT_AUDIO, f"peak {dbfs:.0f} dBFS, at least {checks.silence_dbfs:.0f} dBFS")
-    if checks.max_silent_share < 1:
-        starts = np.arange(0, len(levels), max(1, round(WINDOW_SECONDS * sound.sampling_rate)))
-        share = float((np.maximum.reduceat(levels, starts) < threshold).mean())
-        _check_share(Reason.MOSTLY_SILENT_AUDIO, "silent", share, checks.max_silent_share)
-    if checks.max_clipped_share < 1:
-        _check_share(Reason.CLIPPED_AUDIO, "clipped", float((levels >= FULL_SCALE).mean()), checks.max_clipped_share)
+    peak = measures["peak_dbfs"]
+    if peak < checks.silence_dbfs:
+        raise MediaError(Reason.SILENT_AUDIO, f"peak {peak:.0f} dBFS, at least {checks.silence_dbfs:.0f} dBFS")
+    _check_share(Reason.MOSTLY_SILENT_AUDIO, "silent", measures["silent_share"], checks.max_silent_share)
+    _check_share(Reason.CLIPPED_AUDIO, "clipped", measures["clipped_share"], checks.max_clipped_share)
+    bandwidth = measures.get("bandwidth_share", 1.0)
+    if bandwidth < checks.min_bandwidth_share:
+        detail = f"nothing above {bandwidth:.1%} of half the sampling rate, at least {checks.min_bandwidth_share:.1%}"
+        raise MediaError(Reason.SAMPLING_RATE_LIE, detail)
 
 
 def _check_share(reason: Reason, name: str, share: float, most: float) -> None:

@@ -35,6 +35,8 @@ class Reason(StrEnum):
     BLANK_IMAGE = "blank_image"
     CLIPPED_AUDIO = "clipped_audio"
     MOSTLY_SILENT_AUDIO = "mostly_silent_audio"
+    SAMPLING_RATE_LIE = "sampling_rate_lie"
+    OUTLIER = "outlier"
     TEXT_MARKUP = "text_markup"
     TEXT_URL = "text_url"
     TEXT_IS_FILE_NAME = "text_is_file_name"

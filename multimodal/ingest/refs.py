@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from multimodal.errors import MediaError, UnreachableError
 from multimodal.ingest.locations import Location, RemotePath, read_range
-from multimodal.ingest.media import read_file
+from multimodal.ingest.media import read_file, too_many_bytes
 from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.reasons import Reason
 
@@ -152,4 +152,4 @@ def _read_remote(path: RemotePath, max_bytes: int) -> bytes:
 
 def _check_size(size: int, max_bytes: int) -> None:
     if size > max_bytes:
-        raise MediaError(Reason.TOO_LARGE, f"{size} bytes, at most {max_bytes}")
+        raise too_many_bytes(size, max_bytes)

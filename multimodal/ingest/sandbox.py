@@ -235,11 +235,15 @@ def _parts(files: Iterable[MediaFile]) -> Iterator[list[MediaFile]]:
 
 
 def _answered(file: MediaFile, answer: Answer) -> Answered:
-    return MediaError(Reason(answer["reason"]), answer["detail"]) if "reason" in answer else (file, answer)
+    if "reason" in answer:
+        return MediaError(Reason(answer["reason"]), answer["detail"], answer.get("measures"))
+    return file, answer
 
 
 def _answer(answered: Answered) -> Answer:
-    return {"reason": answered.reason, "detail": answered.detail} if isinstance(answered, MediaError) else answered[1]
+    if not isinstance(answered, MediaError):
+        return answered[1]
+    return {"reason": answered.reason, "detail": answered.detail, "measures": answered.measures}
 
 
 def _result(file: MediaFile, answer: Answer) -> Result:

@@ -70,7 +70,8 @@ def _answer(
     try:
         return asdict(check(data, modality, checks))
     except MediaError as error:
-        return {"reason": error.reason, "detail": error.detail.encode("utf-8", "backslashreplace").decode()}
+        detail = error.detail.encode("utf-8", "backslashreplace").decode()
+        return {"reason": error.reason, "detail": detail, "measures": error.measures}
     except MemoryError:
         return {"reason": Reason.DECODER_MEMORY, "detail": f"needs more than {options.memory_mib} MiB to be decoded"}
 

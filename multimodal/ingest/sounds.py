@@ -47,12 +47,13 @@ class Sound:
         return len(self.wave) / self.sampling_rate
 
 
-def decode_sound(data: bytes, limits: CheckOptions | None = None) -> Sound:
+def decode_sound(data: bytes, limits: CheckOptions | None = None, measures: dict[str, float] | None = None) -> Sound:
     """The whole sound, its channels mixed.
 
     Args:
         data: a sound file of a known format, told by its first bytes.
         limits: what the file's header may state, looked at before decoding; None for bytes that passed.
+        measures: receives what the limits are held against, refused or not.
 
     Raises:
         MediaError: the bytes are no sound, are beyond a limit, hold NaN, or cannot be decoded to the end.
@@ -68,7 +69,7 @@ def decode_sound(data: bytes, limits: CheckOptions | None = None) -> Sound:
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             if limits is not None:
-                _check_header(file, limits)
+                _check_header(file, limits, {} if measures is None else measures)
             sound = Sound(_mix(file, limits), file.samplerate, file.channels)
             stated = file.frames
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
@@ -83,8 +84,11 @@ def decode_sound(data: bytes, limits: CheckOptions | None = None) -> Sound:
     return sound
 
 
-def _check_header(file: soundfile.SoundFile, limits: CheckOptions) -> None:
+def _check_header(file: soundfile.SoundFile, limits: CheckOptions, measures: dict[str, float]) -> None:
     rate, lowest, highest = file.samplerate, limits.min_sampling_rate, limits.max_sampling_rate
+    measures |= {"channels": file.channels, "sampling_rate": rate}
+    if file.frames < UNKNOWN_FRAMES and rate > 0:
+        measures["seconds"] = file.frames / rate
     if file.channels > limits.max_channels:
         raise MediaError(Reason.TOO_MANY_CHANNELS, f"{file.channels} channels, at most {limits.max_channels}")
     if not lowest <= rate <= highest:

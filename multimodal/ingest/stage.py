@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,10 +23,14 @@ from multimodal.ingest.duplicates.handling import near_duplicates, settle
 from multimodal.ingest.duplicates.leaks import find_leaks, refuse_leaks
 from multimodal.ingest.duplicates.report import read_report, write_report
 from multimodal.ingest.locations import Location, relative_name
+from multimodal.ingest.measures import Measures
 from multimodal.ingest.memory import IngestMemory
 from multimodal.ingest.options import CheckOptions, IngestOptions
+from multimodal.ingest.outliers import Outlier
+from multimodal.ingest.profiler import Profiler
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.readers import open_reader
+from multimodal.ingest.reasons import Reason
 from multimodal.ingest.refs import MediaRef, files_of, read_ref
 from multimodal.ingest.sandbox import Media, Sandbox
 from multimodal.ingest.splits import SplitAssigner
@@ -56,8 +60,8 @@ def _plan(options: IngestOptions, seed: int, memory: IngestMemory | None) -> tup
     inputs = [[reader.source.name, named] for reader, (named, _) in zip(readers, found, strict=True)]
     parts = {
         "inputs": digest(inputs),
-        # How many processes decode changes nothing in the result.
-        "options": options.model_dump(mode="json", exclude={"sandbox": {"workers"}}),
+        # How many processes decode, and how the result is judged, changes nothing in the result.
+        "options": options.model_dump(mode="json", exclude={"sandbox": {"workers"}, "drift": True}),
         "seed": seed,
         "code": code_version(*CODE),
     }
@@ -90,11 +94,12 @@ def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Prog
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """A row on its way to its fate: a draft, or the error that quarantines it."""
+    """A row on its way to its fate: a draft, or the error that quarantines it; and what was measured of its text."""
 
     source: str
     uri: str
     draft: Draft | MediaError
+    measures: Measures
 
 
 class _Intake:
@@ -104,11 +109,13 @@ class _Intake:
         self, options: IngestOptions, writer: DatasetWriter, sandbox: Sandbox, near: NearDuplicateFinder
     ) -> None:
         self._checks, self._writer, self._sandbox, self._near = options.checks, writer, sandbox, near
-        self._duplicates, self._settled = options.duplicates, list[LedgerRow]()
+        self._duplicates = options.duplicates
         self._splits = (ClusterSplitAssigner if options.splits.by_cluster else SplitAssigner)(options.splits)
         self._kept: dict[str, Draft] = {}
         self._media: dict[tuple[MediaRef, Modality], str | MediaError] = {}
         self._written: set[str] = set()
+        self._profiler = Profiler(options.checks)
+        self._waiting: list[LedgerRow] = []
 
     def add(self, chunk: list[_Claim]) -> None:
         """Decode the media files that have not been decoded yet, then settle the rows in order."""
@@ -117,26 +124,32 @@ class _Intake:
         new = [key for key in needed if key not in self._media]
         for key, result in zip(new, self._sandbox.inspect(self._unread(*key) for key in new), strict=True):
             self._media[key] = result if isinstance(result, MediaError) else self._store(result[0])
+            self._profiler.add_media(key, (result if isinstance(result, MediaError) else result[1]).measures)
         for claim in chunk:
             row = self._settle(claim)
-            if self._duplicates.are_off:
+            files = claim.draft.files if isinstance(claim.draft, Draft) else []
+            self._profiler.add_row(claim.measures, files, row.fate is Fate.KEPT)
+            if self._duplicates.are_off and self._checks.max_robust_z is None:
                 self._writer.add_ledger(row)
-            else:
-                self._settled.append(row)
+            else:  # what is nearly the same, and what stands out, shows when all rows are known
+                self._waiting.append(row)
 
     def finish(self) -> None:
-        """Settle near duplicates; write the kept samples with their splits, and what test and train share."""
+        """Settle near duplicates and outliers; write the kept samples with their splits, and what was found."""
         near = self._near.find()
         found = near_duplicates(self._kept, near, self._splits.official, self._duplicates)
-        for row in self._settled:
-            self._writer.add_ledger(settle(row, found))
-        kept = [draft for key, draft in self._kept.items() if key not in found or not found[key].is_dropped]
+        single = {key: draft for key, draft in self._kept.items() if key not in found or not found[key].is_dropped}
+        refused = self._profiler.refuse_outliers(list(self._kept))
+        for row in self._waiting:
+            self._writer.add_ledger(_judged(settle(row, found), refused))
+        kept = [draft for sample_id, draft in single.items() if sample_id not in refused]
         moved = self._splits.join(near) if isinstance(self._splits, ClusterSplitAssigner) else []
         for draft in kept:
             split, origin = self._splits.split(draft.content_id), self._splits.origin(draft.content_id)
             self._writer.add_sample(draft.sample(split), origin)
         leaks = find_leaks(kept, self._splits.split, near)
         write_report(self._writer.ledger_folder, self._near.compared, near, moved, leaks)
+        self._profiler.write(self._writer.ledger_folder, list(self._kept))
 
     def _unread(self, ref: MediaRef, modality: Modality) -> Media:
         return partial(read_ref, ref, self._checks), modality
@@ -176,14 +189,21 @@ def _claims(readers: Iterable[Reader], checks: CheckOptions) -> Iterator[_Claim]
     for reader in readers:
         drafter = Drafter(reader, checks)
         for row in reader.rows():
-            yield _Claim(reader.source.name, row.uri, _draft(drafter, row))
+            measures: Measures = {}
+            yield _Claim(reader.source.name, row.uri, _draft(drafter, row, measures), measures)
 
 
-def _draft(drafter: Drafter, row: Row) -> Draft | MediaError:
+def _draft(drafter: Drafter, row: Row, measures: Measures) -> Draft | MediaError:
     try:
-        return drafter.draft(row)
+        return drafter.draft(row, measures)
     except MediaError as error:
         return error
+
+
+def _judged(row: LedgerRow, refused: Mapping[str, Outlier]) -> LedgerRow:
+    """The row, or its quarantine where it, or the sample that it repeats, is an outlier."""
+    outlier = refused.get(row.duplicate_of or row.sample_id)
+    return row if outlier is None else LedgerRow(row.source, row.uri, Fate.QUARANTINED, Reason.OUTLIER, str(outlier))
 
 
 def _chunks(items: Iterable[T], size: int = ROWS_PER_CHUNK) -> Iterator[list[T]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from multimodal.errors import MediaError
+from multimodal.ingest.measures import Measures
 from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.reasons import Reason
 
@@ -34,12 +36,13 @@ REASONS = {
 }
 
 
-def check_text(text: str, path: str, checks: CheckOptions) -> None:
+def check_text(text: str, path: str, checks: CheckOptions, measures: Measures | None = None) -> None:
     """Refuse what `checks.refuse_texts` and `checks.scripts` name.
 
     Args:
         text: normalised.
         path: of the row's media, "" where it has none.
+        measures: receives what a threshold is held against, refused or not.
 
     Raises:
         MediaError: with the reason; details never repeat an address, number or secret.
@@ -48,9 +51,10 @@ def check_text(text: str, path: str, checks: CheckOptions) -> None:
         if _holds(name, text, path):
             raise MediaError(REASONS[name], f"the text of {len(text)} characters holds: {name.replace('_', ' ')}")
     if checks.scripts:
-        _check_script(text, checks)
+        _check_script(text, checks, {} if measures is None else measures)
 
 
+@lru_cache(maxsize=4096)
 def script(letter: str) -> str:
     """The script of a letter: the first word of its Unicode name (`LATIN`, `CYRILLIC`, `CJK`)."""
     return unicodedata.name(letter, "UNNAMED").split()[0]
@@ -66,9 +70,10 @@ def _holds(name: str, text: str, path: str) -> bool:
     return PATTERNS[name].search(text) is not None
 
 
-def _check_script(text: str, checks: CheckOptions) -> None:
+def _check_script(text: str, checks: CheckOptions, measures: Measures) -> None:
     letters = [char for char in text if char.isalpha()]
     known = sum(script(char) in checks.scripts for char in letters)
+    measures["script_share"] = known / len(letters) if letters else 1.0
     if known < checks.min_script_share * len(letters):
         detail = f"{known} of {len(letters)} letters are {' or '.join(checks.scripts)}"
         raise MediaError(Reason.WRONG_SCRIPT, f"{detail}, at least {checks.min_script_share:.0%}")

@@ -39,4 +39,4 @@ class TextReader(Reader):
         with self.source.path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield checked(Row(f"{self.source.path.name}#{number}", {"text": line}))
+                    yield checked(Row(f"{self.source.path.name}#{number}", {"text": line.rstrip("\r\n")}))

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from multimodal.errors import MediaError
+from multimodal.ingest.measures import picture_measures, sound_measures
 from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.quality import check_picture, check_sound
 from multimodal.ingest.reasons import Reason
@@ -18,6 +19,14 @@ def reason_of(check, *arguments):
     return caught.value.reason
 
 
+def look_at(picture, checks):
+    check_picture(picture_measures(picture, checks.min_image_contrast), checks)
+
+
+def listen_to(sound, checks):
+    check_sound(sound_measures(sound, checks.silence_dbfs), checks)
+
+
 def sound(*parts):
     """A sound at 8 kHz of parts (seconds, level)."""
     return Sound(np.concatenate([np.full(int(8000 * length), level, np.float32) for length, level in parts]), 8000, 1)
@@ -26,23 +35,23 @@ def sound(*parts):
 def test_blank_pictures_are_refused_where_asked():
     """A single colour, and a little more, against the threshold; by default none is refused."""
     picture = Image.new("RGB", (20, 20), (9, 80, 200))
-    check_picture(picture, CheckOptions())
-    assert reason_of(check_picture, picture, CheckOptions(min_image_contrast=1)) == Reason.BLANK_IMAGE
+    look_at(picture, CheckOptions())
+    assert reason_of(look_at, picture, CheckOptions(min_image_contrast=1)) == Reason.BLANK_IMAGE
     picture.putpixel((3, 3), (9, 85, 200))
-    check_picture(picture, CheckOptions(min_image_contrast=5))
-    assert reason_of(check_picture, picture, CheckOptions(min_image_contrast=6)) == Reason.BLANK_IMAGE
+    look_at(picture, CheckOptions(min_image_contrast=5))
+    assert reason_of(look_at, picture, CheckOptions(min_image_contrast=6)) == Reason.BLANK_IMAGE
 
 
 def test_sounds_of_little_use_are_refused_where_asked():
     """Mostly silent and clipped sounds pass by default and are told apart by their shares."""
     quiet, loud = sound((0.1, 0.5), (0.9, 0.0)), sound((0.9, 0.5), (0.1, 1.0))
     for each in (quiet, loud):
-        check_sound(each, CheckOptions())
-    assert reason_of(check_sound, quiet, CheckOptions(max_silent_share=0.89)) == Reason.MOSTLY_SILENT_AUDIO
-    check_sound(quiet, CheckOptions(max_silent_share=0.91))
-    assert reason_of(check_sound, loud, CheckOptions(max_clipped_share=0.09)) == Reason.CLIPPED_AUDIO
-    check_sound(loud, CheckOptions(max_clipped_share=0.11))
-    assert reason_of(check_sound, sound((1, 0.0)), CheckOptions()) == Reason.SILENT_AUDIO
+        listen_to(each, CheckOptions())
+    assert reason_of(listen_to, quiet, CheckOptions(max_silent_share=0.89)) == Reason.MOSTLY_SILENT_AUDIO
+    listen_to(quiet, CheckOptions(max_silent_share=0.91))
+    assert reason_of(listen_to, loud, CheckOptions(max_clipped_share=0.09)) == Reason.CLIPPED_AUDIO
+    listen_to(loud, CheckOptions(max_clipped_share=0.11))
+    assert reason_of(listen_to, sound((1, 0.0)), CheckOptions()) == Reason.SILENT_AUDIO
 
 
 REFUSED = {

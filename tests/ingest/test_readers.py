@@ -225,9 +225,9 @@ def test_plain_text_is_a_text_a_line(tmp_path):
     assert isinstance(reader, TextReader)
     found = [(row.uri, row.values.get("text"), row.problem) for row in reader.rows()]
     assert found == [
-        ("book.txt#1", "It began.\n", None),
+        ("book.txt#1", "It began.", None),
         ("book.txt#3", None, Reason.INVALID_UTF8),
-        ("book.txt#4", "It ended, so it did.\n", None),
+        ("book.txt#4", "It ended, so it did.", None),
     ]
     with pytest.raises(ConfigError, match="serves infill; task denoise needs a manifest"):
         rows_of(path, "denoise")
@@ -237,7 +237,7 @@ def test_kind_overrules_what_a_source_looks_like(tmp_path):
     """A first line with a comma looks like CSV; the kinds that can be named are those that have a reader."""
     path = tmp_path / "book.txt"
     path.write_text("Yes, it began.\n")
-    assert [row.values["text"] for row in rows_of(path, "infill", kind="text")] == ["Yes, it began.\n"]
+    assert [row.values["text"] for row in rows_of(path, "infill", kind="text")] == ["Yes, it began."]
     with pytest.raises(ConfigError, match="no column 'text'"):
         rows_of(path, "infill")
     assert set(READERS) == set(get_args(Kind))

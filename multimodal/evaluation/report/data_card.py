@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from multimodal.evaluation.decontamination import Decontamination
+from multimodal.evaluation.report.check_charts import CheckChart, check_charts
 from multimodal.fingerprint import read_index
+from multimodal.ingest.profile import read_profile
 from multimodal.sample import Sample, Split
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ class DataCard:
         splits: names of the columns of `sources`.
         sources: one row per source and task.
         decontamination: how many evaluated samples train holds too, None where that was not looked for.
+        checks: what each check of ingest measured.
+        flags: samples that stand out, by modality and feature.
     """
 
     fingerprint: str
@@ -59,6 +63,8 @@ class DataCard:
     splits: tuple[str, ...]
     sources: tuple[SourceRow, ...]
     decontamination: Decontamination | None
+    checks: tuple[CheckChart, ...] = ()
+    flags: tuple[Share, ...] = ()
 
     @property
     def licences(self) -> bool:
@@ -70,6 +76,7 @@ def data_card(dataset: Dataset, decontamination: Decontamination | None = None) 
     """The data card of a dataset on disk."""
     info, samples = dataset.info, dataset.samples()
     counts = info.counts
+    profile = read_profile(info.ledger)
     fates = {"kept": counts.kept, "duplicate": counts.duplicate, "quarantined": counts.quarantined}
     return DataCard(
         fingerprint=info.fingerprint,
@@ -80,6 +87,10 @@ def data_card(dataset: Dataset, decontamination: Decontamination | None = None) 
         splits=tuple(str(split) for split in Split),
         sources=_sources(samples, _configured_licences(dataset)),
         decontamination=decontamination,
+        checks=tuple(check_charts(profile.histograms)) if profile else (),
+        flags=_shares({name.replace(".", " "): count for name, count in profile.flags.items()}, counts.kept)
+        if profile
+        else (),
     )
 
 
