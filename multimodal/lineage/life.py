@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,12 @@ from multimodal.lineage.latents import StoredLatents, stored_latents
 from multimodal.sample import Content, Modality, Sample, Task
 
 MAIN_TABLES = ("part-", "media-")
+TOLD = (
+    "sample_id", "content_id", "modality", "task", "split", "group", "source", "uri", "text", "input", "style", "speaker",
+    "attributes", "hint", "picture",
+)  # fmt: skip
+"""Columns of a sample that a life tells in their own place; all others are told as they are."""
+
 CLUSTER = "cluster"
 
 
@@ -36,7 +42,7 @@ class Life:
         row: of the ledger.
         media: where the source has the row's media now, or why that is not known; "" for texts.
         sample: that it became, or that it repeats; None for a quarantined row.
-        further: what the dataset keeps beside the sample: its original text, say.
+        further: other columns of the sample's row that hold something: its texts as they were found, say.
         split_origin: why the sample is in its split.
         contents: modality, format and size of content and picture.
         repeated_by: ledger rows that repeat the sample.
@@ -138,11 +144,10 @@ def _content_line(content: Content) -> str:
 
 
 def _further(dataset: Dataset, sample: Sample) -> dict[str, str]:
-    """Columns of the sample's row that are no fields of `Sample`, where they hold something."""
+    """Columns of the sample's row beyond those that are told in their own place, where they hold something."""
     for path in sorted(dataset.path.glob("part-*.parquet")):
         for row in pq.read_table(path, filters=[("sample_id", "=", sample.sample_id)]).to_pylist():
-            known = {field.name for field in fields(Sample)}
-            return {name: str(value) for name, value in row.items() if name not in known and value}
+            return {name: str(value) for name, value in row.items() if name not in TOLD and value}
     return {}
 
 
