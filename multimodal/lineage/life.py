@@ -24,8 +24,8 @@ from multimodal.sample import Content, Modality, Sample, Task
 
 MAIN_TABLES = ("part-", "media-")
 TOLD = (
-    "sample_id", "content_id", "modality", "task", "split", "group", "source", "uri", "text", "input", "style", "speaker",
-    "attributes", "hint", "picture",
+    "sample_id", "content_id", "modality", "task", "split", "group", "source", "uri", "text", "input", "style",
+    "speaker", "attributes", "hint", "picture",
 )  # fmt: skip
 """Columns of a sample that a life tells in their own place; all others are told as they are."""
 
