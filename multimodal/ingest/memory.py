@@ -35,10 +35,14 @@ RACY_NS = 2 * 10**9
 """A file changed within so many nanoseconds before it was hashed may change again without its times showing it, where
 a file system counts in coarse steps: its digest is not kept (git's "racily clean" entries)."""
 
-OF_TEXTS = {"max_text_chars", "max_json_depth", "refuse_texts", "scripts", "min_script_share"}
-"""Checks that no picture or sound is held against."""
+ELSEWHERE = {
+    "max_text_chars", "max_json_depth", "refuse_texts", "scripts", "min_script_share", "flag_robust_z", "max_robust_z",
+}  # fmt: skip
+"""Checks that no picture or sound is held against while it is decoded."""
 
-CODE = tuple(f"ingest/{name}.py" for name in ("formats", "media", "pictures", "quality", "reasons", "sounds"))
+CODE = tuple(
+    f"ingest/{name}.py" for name in ("formats", "measures", "media", "pictures", "quality", "reasons", "sounds")
+)
 LIBRARIES = ("numpy", "pillow", "soundfile")
 
 OF_THE_MOMENT = frozenset({Reason.DECODER_TIMEOUT, Reason.DECODER_MEMORY, Reason.DECODER_CRASHED})
@@ -166,5 +170,5 @@ class IngestMemory:
 
 def checks_key(checks: CheckOptions) -> str:
     """What else the outcome of decoding depends on: the checks of media, the code and the libraries of the decoders."""
-    options = checks.model_dump(mode="json", exclude=OF_TEXTS)
+    options = checks.model_dump(mode="json", exclude=ELSEWHERE)
     return digest([options, code_version(*CODE), [version(name) for name in LIBRARIES]])[:16]

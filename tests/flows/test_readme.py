@@ -41,6 +41,10 @@ def test_commands_run(words, smoke, command):
     if words[0] in ("predict", "doctor"):
         words += ["--workspace", str(smoke.workspace)]
         words += ["--model", "multimodal-smoke"] if words[0] == "predict" else []
+    elif words[0] in ("ledger", "explain"):
+        words += ["--workspace", str(smoke.workspace)]
+    elif words[0] == "verify":
+        words[1] = str(smoke.workspace)
     elif words[0] == "models":
         words += ["--workspace", str(smoke.workspace)]
         words += [] if words[1] in ("ls", "gc") else ["--model", "multimodal-smoke"]
