@@ -8,9 +8,9 @@ from multimodal.ledger_balance import check_balance
 pytest_plugins = ("tests.workspace_fixtures",)
 
 
-def test_counts_are_those_of_the_rows(made_once):
+def test_counts_are_those_of_the_rows(ingested_once):
     """By source, fate and reason; together they are all rows that the sources have."""
-    info = made_once.dataset.info
+    info = ingested_once.dataset.info
     counts = count_rows(info.ledger)
     assert sum(count.rows for count in counts) == info.counts.rows == 10 + 2 + 21
     assert LedgerCount("pictures", Fate.KEPT, "", 4) in counts
@@ -21,22 +21,22 @@ def test_counts_are_those_of_the_rows(made_once):
     assert [count.source for count in counts] == sorted(count.source for count in counts)
 
 
-def test_rows_are_found_by_what_is_asked_for(made_once):
+def test_rows_are_found_by_what_is_asked_for(ingested_once):
     """Each filter alone, both together, and the limit with the count of all."""
-    ledger = made_once.dataset.info.ledger
+    ledger = ingested_once.dataset.info.ledger
     assert find_rows(ledger)[0] == read_ledger(ledger)
     (row,), total = find_rows(ledger, reason="truncated_image")
     assert (row.uri, total) == ("pictures.csv#6", 1)
     assert find_rows(ledger, reason="empty_text", source="pictures")[1] == 1
     rows, total = find_rows(ledger, fate="kept", source="texts", limit=3)
     assert [row.uri for row in rows] == [f"texts.csv#{number}" for number in (1, 2, 3)] and total == 20
-    kept = made_once.sample("one").sample_id
+    kept = ingested_once.sample("one").sample_id
     assert [row.uri for row in rows_that_repeat(ledger, kept)] == ["pictures.csv#5"]
 
 
-def test_a_reason_that_no_row_has_is_refused_with_the_nearest(made_once, tmp_path):
+def test_a_reason_that_no_row_has_is_refused_with_the_nearest(ingested_once, tmp_path):
     """A typing error is no empty answer."""
-    ledger = made_once.dataset.info.ledger
+    ledger = ingested_once.dataset.info.ledger
     with pytest.raises(RequestError, match="did you mean 'too_small'"):
         find_rows(ledger, reason="to_small")
     with pytest.raises(RequestError, match="there are: pictures, sounds, texts"):

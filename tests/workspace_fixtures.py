@@ -8,13 +8,13 @@ from tests.small_workspace import Made, make_workspace
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory):
+def ingested_once(tmp_path_factory):
     """The workspace that tests read."""
     return make_workspace(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture
-def made(made_once, tmp_path):
+def made(ingested_once, tmp_path):
     """A copy of the workspace that a test may damage."""
-    shutil.copytree(made_once.workspace, tmp_path / "workspace")
+    shutil.copytree(ingested_once.workspace, tmp_path / "workspace")
     return Made(tmp_path)

@@ -15,8 +15,8 @@ pytest_plugins = ("tests.workspace_fixtures",)
 
 
 @pytest.fixture(scope="module")
-def parts(made_once):
-    return {part.reason: part for part in quarantined_media(made_once.dataset)}
+def parts(ingested_once):
+    return {part.reason: part for part in quarantined_media(ingested_once.dataset)}
 
 
 def test_every_reason_of_media_has_its_rows(parts):
@@ -36,19 +36,19 @@ def test_what_can_be_opened_is_shown_and_the_rest_says_why(parts):
     assert not shown["wrong_format"].data_uri and "no picture" in shown["wrong_format"].why
 
 
-def test_a_source_that_is_gone_is_said_to_be(made_once, parts, monkeypatch):
+def test_a_source_that_is_gone_is_said_to_be(ingested_once, parts, monkeypatch):
     """The rows stay, each with the reason why there is nothing to see."""
 
     def gone(options, wanted):
         return {}, dict.fromkeys(wanted, "nothing at media/pictures.csv")
 
     monkeypatch.setattr(quarantine, "retrace", gone)
-    for part in quarantined_media(made_once.dataset):
+    for part in quarantined_media(ingested_once.dataset):
         assert part.shown[0].why == "the source is gone: nothing at media/pictures.csv"
         assert part.shown[0].detail == parts[part.reason].shown[0].detail
 
 
-def test_what_ended_a_decoder_is_not_opened_again(made_once, monkeypatch):
+def test_what_ended_a_decoder_is_not_opened_again(ingested_once, monkeypatch):
     """A hostile file costs its seconds once, not in every report."""
     rows = quarantine.find_rows
 
@@ -58,14 +58,14 @@ def test_what_ended_a_decoder_is_not_opened_again(made_once, monkeypatch):
 
     monkeypatch.setattr(quarantine, "find_rows", fatal)
     monkeypatch.setattr("multimodal.ingest.previews.previews", lambda *_: pytest.fail("a file was opened"))
-    whys = {row.why for part in quarantined_media(made_once.dataset) for row in part.shown}
+    whys = {row.why for part in quarantined_media(ingested_once.dataset) for row in part.shown}
     assert whys == {"not opened again: it ended its decoder"}
 
 
-def test_the_page_keeps_its_size(made_once, monkeypatch):
+def test_the_page_keeps_its_size(ingested_once, monkeypatch):
     """Thumbnails beyond their share of the page become a line that says so."""
     monkeypatch.setattr(quarantine, "PREVIEW_BYTES", 0)
-    whys = [row.why for part in quarantined_media(made_once.dataset) for row in part.shown]
+    whys = [row.why for part in quarantined_media(ingested_once.dataset) for row in part.shown]
     assert all(whys) and whys.count("no room left on this page") == 4
 
 
@@ -74,12 +74,12 @@ def test_a_dataset_that_does_not_know_its_options_has_no_thumbnails(corpus):
     assert quarantined_media(corpus.dataset) == ()
 
 
-def test_the_report_shows_them(corpus, made_once, monkeypatch):
+def test_the_report_shows_them(corpus, ingested_once, monkeypatch):
     """One section of the page, self-contained and escaped; a dataset without any has no such section."""
     inputs = inputs_of(Oracle(corpus), corpus)
     assert "Quarantined media" not in render_report(inputs)
     monkeypatch.setattr(
-        "multimodal.evaluation.report.page.quarantined_media", lambda _: quarantined_media(made_once.dataset)
+        "multimodal.evaluation.report.page.quarantined_media", lambda _: quarantined_media(ingested_once.dataset)
     )
     page = render_report(inputs)
     section = page.split('<section id="quarantine">')[1].split("</section>")[0]

@@ -30,6 +30,7 @@ def student(smoke, distilled):
     return found
 
 
+@pytest.mark.slow
 def test_the_student_is_a_version_of_its_own_that_names_its_teacher(smoke, student):
     """Of the same registered model, with tags, facts and card that say what it was made from, and its few steps."""
     teacher = smoke.first.trained
@@ -44,6 +45,7 @@ def test_the_student_is_a_version_of_its_own_that_names_its_teacher(smoke, stude
     assert "distilled.steps: `4 -> 2 -> 1`" in description_of(smoke.workspace, student)
 
 
+@pytest.mark.slow
 def test_its_checkpoint_is_a_checkpoint(smoke, student):
     """Loaded as any other; every task of the teacher is there, and it was trained for the steps that the file asks."""
     fingerprint = facts_of(smoke.workspace, student)["training"]["fingerprint"]
@@ -52,6 +54,7 @@ def test_its_checkpoint_is_a_checkpoint(smoke, student):
     assert TextGenerator.load(folder).decoder.config == teacher.decoder.config
 
 
+@pytest.mark.slow
 def test_the_stages_are_in_mlflow(smoke, student):
     """One run with a child per stage; the distilling one has losses of both rounds, and names the teacher."""
     runs = [run for run in mlflow_runs(smoke.workspace) if run.data.tags.get("distilled.from")]
@@ -60,6 +63,7 @@ def test_the_stages_are_in_mlflow(smoke, student):
     assert ran[0].data.metrics["steps"] == 8 and "train/loss/caption" in ran[0].data.metrics
 
 
+@pytest.mark.slow
 def test_the_second_run_changes_nothing(smoke, distilled, student):
     """Every stage says that it is unchanged; no version is added."""
     again = distilled[1]
@@ -69,6 +73,7 @@ def test_the_second_run_changes_nothing(smoke, distilled, student):
     assert f"version {student.version} " in again.stdout
 
 
+@pytest.mark.slow
 def test_it_says_what_it_would_do(smoke, student, project_folder):
     """Nothing, after it was done; and which option was changed, if one was."""
     from flows.distill import distill_intentions

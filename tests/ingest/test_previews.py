@@ -79,20 +79,20 @@ def test_what_cannot_be_shown_says_why(shown, name, reason):
     assert isinstance(shown[name], MediaError) and shown[name].reason == reason
 
 
-def test_rows_are_found_again_by_uri_and_by_media(made_once):
+def test_rows_are_found_again_by_uri_and_by_media(ingested_once):
     """As the source has them now; what is not there is not found, and texts name no media."""
-    options = made_options(made_once.root)
+    options = made_options(ingested_once.root)
     found, problems = retrace(options, {"pictures": ["pictures.csv#6", "pictures.csv#99"], "texts": ["texts.csv#1"]})
     assert set(found) == {("pictures", "pictures.csv#6"), ("texts", "texts.csv#1")} and problems == {}
-    assert found["pictures", "pictures.csv#6"].media == made_once.root / "media" / "cut.jpg"
+    assert found["pictures", "pictures.csv#6"].media == ingested_once.root / "media" / "cut.jpg"
     assert found["texts", "texts.csv#1"].media is None
     assert [row.uri for row in rows_with_media(options, "b.png")] == ["pictures.csv#3", "pictures.csv#10"]
     assert list(rows_with_media(options, "ng")) == []
 
 
-def test_a_source_that_is_gone_is_a_problem_of_its_own(made_once, tmp_path):
+def test_a_source_that_is_gone_is_a_problem_of_its_own(ingested_once, tmp_path):
     """The other sources are read all the same."""
-    options = made_options(made_once.root)
+    options = made_options(ingested_once.root)
     gone = options.sources[0].model_copy(update={"path": tmp_path / "pictures.csv"})
     options = options.model_copy(update={"sources": (gone, *options.sources[1:])})
     found, problems = retrace(options, {"pictures": ["pictures.csv#6"], "sounds": ["sounds.csv#2"]})

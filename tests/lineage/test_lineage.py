@@ -19,42 +19,42 @@ def life(made, query):
     return life_of(made.dataset, find_row(made.dataset, query))
 
 
-def test_a_sample_is_found_by_the_beginning_of_its_id(made_once):
+def test_a_sample_is_found_by_the_beginning_of_its_id(ingested_once):
     """Its kept row, although a duplicate bears the same id; an ambiguous beginning names the candidates."""
-    sample = made_once.sample("one")
-    row = find_row(made_once.dataset, sample.sample_id[:12])
+    sample = ingested_once.sample("one")
+    row = find_row(ingested_once.dataset, sample.sample_id[:12])
     assert (row.fate, row.uri) == (Fate.KEPT, "pictures.csv#1")
-    ids = sorted(sample.sample_id for sample in made_once.dataset.samples())
+    ids = sorted(sample.sample_id for sample in ingested_once.dataset.samples())
     first = next(one[0] for one, other in pairwise(ids) if one[0] == other[0])
     with pytest.raises(RequestError, match=f"'{first}' is .* rows, name one") as refusal:
-        find_row(made_once.dataset, first)
+        find_row(ingested_once.dataset, first)
     assert all(each in str(refusal.value) for each in [one for one in ids if one.startswith(first)][:6])
 
 
-def test_rows_are_found_by_uri_and_by_file(made_once):
+def test_rows_are_found_by_uri_and_by_file(ingested_once):
     """A URI, with its source or without; a media file on disk or by the name that the source has for it."""
-    dataset = made_once.dataset
+    dataset = ingested_once.dataset
     for query in ("pictures.csv#6", "pictures pictures.csv#6", "pictures:pictures.csv#6", "cut.jpg"):
         assert find_row(dataset, query).uri == "pictures.csv#6"
-    assert find_row(dataset, str(made_once.root / "media" / "c.png")).uri == "pictures.csv#4"
+    assert find_row(dataset, str(ingested_once.root / "media" / "c.png")).uri == "pictures.csv#4"
     with pytest.raises(RequestError, match="is 3 rows"):
         find_row(dataset, "a.png")
 
 
-def test_an_unknown_id_names_the_nearest(made_once):
+def test_an_unknown_id_names_the_nearest(ingested_once):
     """One wrong letter in an id or in a URI leads to the right one."""
-    sample = made_once.sample("one")
+    sample = ingested_once.sample("one")
     wrong = sample.sample_id[:-1] + ("0" if sample.sample_id[-1] != "0" else "1")
     with pytest.raises(RequestError, match=sample.sample_id):
-        find_row(made_once.dataset, wrong)
+        find_row(ingested_once.dataset, wrong)
     with pytest.raises(RequestError, match=r"pictures\.csv#1"):
-        find_row(made_once.dataset, "pictuers.csv#1")
+        find_row(ingested_once.dataset, "pictuers.csv#1")
 
 
-def test_the_life_of_a_kept_sample(made_once):
+def test_the_life_of_a_kept_sample(ingested_once):
     """Source, text, content, split with its reason, latents with their shape, prediction, score and version."""
-    sample = made_once.sample("three")
-    found = life(made_once, sample.sample_id)
+    sample = ingested_once.sample("three")
+    found = life(ingested_once, sample.sample_id)
     assert found.sample == sample and found.row.uri == "pictures.csv#3"
     assert found.source.endswith("pictures.csv, for caption")
     assert (sample.split, found.split_origin, found.group) == ("test", "given by the source", {"test": 1})
@@ -64,32 +64,32 @@ def test_the_life_of_a_kept_sample(made_once):
     assert (written.versions, written.checkpoint) == (("tiny version 7",), "abc/step-000010")
 
 
-def test_latents_are_told_with_shape_and_size_or_with_what_went_wrong(made_once):
+def test_latents_are_told_with_shape_and_size_or_with_what_went_wrong(ingested_once):
     """Two pictures are in the store of the one encoder, a third could not be encoded."""
-    stored = [one for number in (1, 3, 4) for one in life(made_once, f"pictures.csv#{number}").latents]
+    stored = [one for number in (1, 3, 4) for one in life(ingested_once, f"pictures.csv#{number}").latents]
     assert {(one.encoder, one.named) for one in stored} == {(ENCODER, "image open_clip small")}
     shapes = sorted((one.tokens, one.hidden_size, one.num_bytes, one.problem) for one in stored)
     there = (TOKENS, HIDDEN, 2 * TOKENS * HIDDEN + 4 * 4, "")
     assert shapes == [(0, 0, 0, "cannot be encoded: odd pixels"), there, there]
 
 
-def test_duplicates_know_each_other(made_once):
+def test_duplicates_know_each_other(ingested_once):
     """A kept sample names the rows that repeat it; a duplicate's life is that of the sample that it repeats."""
-    kept, repeats = life(made_once, "pictures.csv#1"), life(made_once, "pictures.csv#5")
+    kept, repeats = life(ingested_once, "pictures.csv#1"), life(ingested_once, "pictures.csv#5")
     assert [row.uri for row in kept.repeated_by] == ["pictures.csv#5"]
     assert repeats.row.fate is Fate.DUPLICATE and repeats.sample == kept.sample
-    assert kept.same_content == (made_once.sample("two").sample_id,)
+    assert kept.same_content == (ingested_once.sample("two").sample_id,)
 
 
-def test_a_quarantined_row_has_a_life_too(made_once):
+def test_a_quarantined_row_has_a_life_too(ingested_once):
     """No sample, but the source and its media, for as long as they are there."""
-    found = life(made_once, "pictures.csv#6")
+    found = life(ingested_once, "pictures.csv#6")
     assert (found.sample, found.row.reason, found.media) == (None, "truncated_image", "cut.jpg")
 
 
-def test_a_split_by_hash_says_so(made_once):
+def test_a_split_by_hash_says_so(ingested_once):
     """Texts without a given split are split by their group, and the life says by which."""
-    found = life(made_once, "texts.csv#1")
+    found = life(ingested_once, "texts.csv#1")
     assert found.split_origin == f"no source gives one; by the hash of its group '{found.sample.group}'"
     assert not found.latents and not found.written
 
@@ -138,6 +138,6 @@ def test_a_caption_that_was_one_of_several_right_answers_is_told_so(made):
     assert life(made, sample.sample_id).written == ()
 
 
-def test_a_life_is_plain_values(made_once):
+def test_a_life_is_plain_values(ingested_once):
     """So that it can be printed as JSON."""
-    assert dataclasses.asdict(life(made_once, "pictures.csv#1"))["row"]["uri"] == "pictures.csv#1"
+    assert dataclasses.asdict(life(ingested_once, "pictures.csv#1"))["row"]["uri"] == "pictures.csv#1"

@@ -33,9 +33,9 @@ def rewrite(folder, change, name="part-00000.parquet"):
     write_index(folder, read_index(folder) | {"files": file_digests(folder)})
 
 
-def test_what_was_written_is_intact(made_once):
+def test_what_was_written_is_intact(ingested_once):
     """Every folder of the workspace is looked at, and nothing differs; all of it is covered by digests."""
-    found = list(verify(made_once.workspace))
+    found = list(verify(ingested_once.workspace))
     assert {one.kind for one in found} == {"dataset", "ledger", "latents", "report", "stage"}
     assert all(one.is_intact and one.checked and not one.notes for one in found)
 
