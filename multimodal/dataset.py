@@ -2,6 +2,7 @@
 
 dataset/<fp>/part-*.parquet    kept samples, in the order of the sources
 dataset/<fp>/media-*.parquet   bytes of each distinct picture and sound, once however many samples share it
+                               (`multimodal.media_parts`)
 dataset/<fp>/index.json        parts of the fingerprint, counts, Merkle roots, SHA-256 of the parts
 ledger/<fp>/part-*.parquet     every input row and its fate
 ledger/<fp>/index.json
@@ -10,9 +11,8 @@ ledger/<fp>/index.json
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -27,12 +27,10 @@ import pyarrow.parquet as pq
 from multimodal.errors import DatasetError
 from multimodal.fingerprint import file_digests, new_folder, read_index, write_index
 from multimodal.ledger_balance import check_balance
+from multimodal.media_parts import MEDIA, MediaWriter
 from multimodal.merkle import RowTree, node_hash
-from multimodal.sample import FURTHER_INPUTS, Content, Modality, Sample, Split, Task
-
-ROWS_PER_PART = 100_000
-MEDIA_PER_GROUP = 128
-MEDIA_BYTES_PER_GROUP = 16 * 2**20
+from multimodal.parts import PartWriter, part_paths
+from multimodal.sample import FURTHER_INPUTS, Content, Modality, Sample, Split, Task, UnreadContent
 
 
 class Fate(StrEnum):
@@ -116,55 +114,8 @@ SAMPLE_SCHEMA = _SAMPLE_FIELDS.append(pa.field(SPLIT_ORIGIN, pa.string()))
 LEDGER_SCHEMA = _text_schema(LedgerRow)
 _SAMPLE_NAMES = frozenset(_SAMPLE_FIELDS.names)
 _sample_values = attrgetter(*_SAMPLE_FIELDS.names)
-_ledger_values = attrgetter(*LEDGER_SCHEMA.names)
-MEDIA_SCHEMA = pa.schema([("content_id", pa.string()), ("modality", pa.string()), ("data", pa.large_binary())])
-
-
-class PartWriter:
-    """Parquet parts of one kind of record; rows are flushed as row groups, so that memory stays flat."""
-
-    def __init__(self, folder: Path, prefix: str, schema: pa.Schema) -> None:
-        self.folder, self.prefix, self.schema = folder, prefix, schema
-        self.count = 0
-        self._rows: list[tuple[Any, ...]] = []
-        self._part = -1
-        self._file: Any = None
-        self._writer: pq.ParquetWriter | None = None
-
-    def add(self, row: tuple[Any, ...]) -> None:
-        """Add one row."""
-        self._rows.append(row)
-        self.count += 1
-        if len(self._rows) == 4096:
-            self.flush()
-        if self.count % ROWS_PER_PART == 0:
-            self.close()
-
-    def flush(self) -> None:
-        """Write what was added as a row group."""
-        if not self._rows:
-            return
-        if self._writer is None:
-            self._part += 1
-            self._file = (self.folder / f"{self.prefix}-{self._part:05d}.parquet").open("wb")
-            # Pictures and sounds are packed as they are; only texts gain from a dictionary and from packing.
-            texts = [column.name for column in self.schema if pa.types.is_string(column.type)]
-            packing = {column.name: "zstd" if column.name in texts else "none" for column in self.schema}
-            options = {"compression": packing, "use_dictionary": texts, "write_statistics": texts}
-            self._writer = pq.ParquetWriter(self._file, self.schema, **options)
-        columns = zip(zip(*self._rows, strict=True), self.schema, strict=True)
-        arrays = [pa.array(values, type=column.type) for values, column in columns]
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
-        self._rows = []
-
-    def close(self) -> None:
-        """Finish the open part, on disk."""
-        self.flush()
-        if self._writer is not None:
-            self._writer.close()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._writer = None
+ledger_values = attrgetter(*LEDGER_SCHEMA.names)
+"""The columns of a ledger row."""
 
 
 class DatasetWriter:
@@ -173,12 +124,11 @@ class DatasetWriter:
     Other files may be written into `ledger_folder`, which has a temporary name until then.
     """
 
-    def __init__(self, folder: Path, ledger: Path, rows_in: Mapping[str, int] | None = None) -> None:
+    def __init__(self, folder: Path, ledger: Path, datasets: Path, rows_in: Mapping[str, int] | None = None) -> None:
         self._folder, self.ledger_folder, self._rows_in = folder, ledger, rows_in
         self._samples = PartWriter(folder, "part", SAMPLE_SCHEMA)
-        self._media = PartWriter(folder, "media", MEDIA_SCHEMA)
+        self._media = MediaWriter(folder, datasets)
         self._ledger = PartWriter(ledger, "part", LEDGER_SCHEMA)
-        self._media_bytes = 0
         self._digest = hashlib.sha256()
         self._sample_tree, self._content_tree = RowTree(), RowTree()
         self._by: dict[str, Counter[str]] = {name: Counter() for name in ("fate", *_COUNTED)}
@@ -200,34 +150,34 @@ class DatasetWriter:
         """
         with ExitStack() as stack:
             # The ledger leaves the stack first, and so is there before the dataset that counts on it.
-            writer = cls(stack.enter_context(new_folder(folder)), stack.enter_context(new_folder(ledger)), rows_in)
+            folders = stack.enter_context(new_folder(folder)), stack.enter_context(new_folder(ledger))
+            writer = cls(*folders, folder.parent, rows_in)
             yield writer
             writer._finish(parts)
 
-    def add_media(self, content: Content) -> None:
+    def add_media(self, content: Content | UnreadContent) -> None:
         """Add the bytes of one picture or sound."""
-        self._media.add((content.content_id, content.modality.value, content.data))
+        self._media.add(content)
         self._content_tree.add({"content_id": content.content_id, "modality": content.modality.value})
-        self._media_bytes += len(content.data)
-        if self._media.count % MEDIA_PER_GROUP == 0 or self._media_bytes > MEDIA_BYTES_PER_GROUP:
-            self._media.flush()
-            self._media_bytes = 0
 
     def add_sample(self, sample: Sample, split_origin: str = "") -> None:
         """Add one kept sample, and what decided its split."""
         row = _sample_values(sample)
-        self._samples.add((*row, split_origin))
-        self._sample_tree.add(dict(zip(SAMPLE_SCHEMA.names, (*row, split_origin), strict=True)))
+        whole = (*row, split_origin)
+        self._samples.add(whole)
+        self._sample_tree.add(dict(zip(SAMPLE_SCHEMA.names, whole, strict=True)))
         self._kept[sample.source] += 1
         # `originals`, the last, says how a text was found, not what the sample is: no key depends on it.
         self._digest.update(("\x1f".join(row[:-1]) + "\x1e").encode())
         self._by["split"][sample.split.value] += 1
         self._by["task"][sample.task.value] += 1
-        self._by["input"].update(name for name in FURTHER_INPUTS if getattr(sample, name))
+        for name in FURTHER_INPUTS:
+            if getattr(sample, name):
+                self._by["input"][name] += 1
 
     def add_ledger(self, row: LedgerRow) -> None:
         """Add the fate of one input row."""
-        self._ledger.add(_ledger_values(row))
+        self._ledger.add(ledger_values(row))
         self._by["fate"][row.fate.value] += 1
         self._fates[row.source][row.fate.value] += 1
         if row.fate is Fate.QUARANTINED:
@@ -242,7 +192,8 @@ class DatasetWriter:
         ledger = {"counts": counts, "by_reason": by["by_reason"], "files": file_digests(self.ledger_folder)}
         write_index(self.ledger_folder, ledger)
         index = {"parts": dict(parts), "counts": counts, "media": self._media.count, "digest": self._digest.hexdigest()}
-        index |= {"merkle": merkle_roots(self._sample_tree, self._content_tree), "files": file_digests(self._folder)}
+        index |= {"media_parts": self._media.keys, "files": file_digests(self._folder, self._media.digests)}
+        index |= {"merkle": merkle_roots(self._sample_tree, self._content_tree)}
         write_index(self._folder, index | by)
 
 
@@ -276,7 +227,7 @@ class Dataset:
     def table(self, *names: str) -> pa.Table:
         """Columns of the kept samples in the order of the sources, for counting: no `Sample` is made."""
         schema = pa.schema([SAMPLE_SCHEMA.field(name) for name in names])
-        parts = [pq.read_table(path, columns=list(names)) for path in _parts(self.path, "part")]
+        parts = [pq.read_table(path, columns=list(names)) for path in part_paths(self.path, "part")]
         return pa.concat_tables([schema.empty_table(), *parts])
 
     @property
@@ -317,11 +268,11 @@ class Dataset:
 
     @cached_property
     def _samples(self) -> list[Sample]:
-        rows = (row for path in _parts(self.path, "part") for row in pq.read_table(path).to_pylist())
+        rows = (row for path in part_paths(self.path, "part") for row in pq.read_table(path).to_pylist())
         return [_sample(row) for row in rows]
 
     def _media(self, wanted: set[str] | None, modality: Modality | None) -> Iterator[Content]:
-        for path in _parts(self.path, "media"):
+        for path in part_paths(self.path, MEDIA):
             with pq.ParquetFile(path) as file:
                 for group in range(file.num_row_groups):
                     yield from _media_of_group(file, group, wanted, modality)
@@ -344,12 +295,14 @@ def read_ledger(path: Path, fate: Fate | None = None) -> list[LedgerRow]:
     """
     if read_index(path) is None:
         raise DatasetError(f"no finished ledger at {path}; run the ingest stage (`multimodal ingest CONF`)")
-    rows = (row for part in _parts(path, "part") for row in pq.read_table(part).to_pylist())
+    rows = (row for part in part_paths(path, "part") for row in pq.read_table(part).to_pylist())
     return [LedgerRow(**row | {"fate": Fate(row["fate"])}) for row in rows if fate in (None, row["fate"])]
 
 
-def _parts(folder: Path, prefix: str) -> list[Path]:
-    return sorted(folder.glob(f"{prefix}-*.parquet"))
+def ledger_row(values: Sequence[str]) -> LedgerRow:
+    """The row of such columns as `ledger_values` gives."""
+    row = dict(zip(LEDGER_SCHEMA.names, values, strict=True))
+    return LedgerRow(**row | {"fate": Fate(row["fate"])})
 
 
 def _sample(row: dict[str, Any]) -> Sample:

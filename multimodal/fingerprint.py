@@ -8,18 +8,23 @@ that differs.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 INDEX = "index.json"
 """Name of the file that is written last: a folder without it is not there."""
+
+ABANDONED_SECONDS = 60
+"""A temporary folder that no process holds, and that nothing was added to for so long, is removed."""
 
 CHECKSUM = "checksum"
 """Key of an index: digest of all its other values."""
@@ -41,10 +46,15 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def file_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file under a folder but its index, by relative name; hidden files are no part of it."""
+def file_digests(folder: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """SHA-256 of every file under a folder but its index, by relative name; hidden files are no part of it.
+
+    Args:
+        known: digests of files that need not be hashed.
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / INDEX)
-    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files if not path.name.startswith(".")}
+    names = {path.relative_to(folder).as_posix(): path for path in files if not path.name.startswith(".")}
+    return {name: (known or {}).get(name) or file_digest(path) for name, path in names.items()}
 
 
 def code_version(*names: str) -> str:
@@ -133,11 +143,14 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """A temporary sibling of `folder` that takes its place when the block ends well and vanishes when it does not.
 
     Where another process puts the same folder in place at the same moment, one of the two stays: names are keyed by
-    content, so both hold the same.
+    content, so both hold the same. What killed processes left half-written is removed.
     """
+    _remove_abandoned(folder.parent)
     temporary = _sibling(folder)
     temporary.mkdir(parents=True)
+    lock = os.open(temporary, os.O_RDONLY)  # held while this process lives, however it ends
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield temporary
         if folder.exists():
             shutil.rmtree(folder)
@@ -147,4 +160,20 @@ def new_folder(folder: Path) -> Iterator[Path]:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
     finally:
+        os.close(lock)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove the temporary folders of processes that are gone; where the file system has no locks, none."""
+    for folder in parent.glob(f".*.{'[0-9a-f]' * 8}"):
+        # A folder of this moment may be one whose process has not locked it yet.
+        with suppress(OSError):
+            if not folder.is_dir() or time.time() - folder.stat().st_mtime < ABANDONED_SECONDS:
+                continue
+            lock = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)

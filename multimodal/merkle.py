@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 _LEAF, _NODE = b"\x00", b"\x01"
+_encode = json.JSONEncoder(sort_keys=True).encode
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -50,7 +51,7 @@ class RowTree:
     def add(self, row: Mapping[str, str]) -> None:
         """Add one row, column -> text."""
         filled = {name: value for name, value in row.items() if value}
-        self._leaves.append(leaf_hash(json.dumps(filled, sort_keys=True).encode()))
+        self._leaves.append(leaf_hash(_encode(filled).encode()))
 
     @property
     def root(self) -> bytes:

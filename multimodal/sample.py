@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from multimodal.errors import DatasetError, MediaError
 
 
 class Modality(StrEnum):
@@ -60,6 +63,42 @@ class Content:
     modality: Modality
     data: bytes
 
+    @property
+    def size(self) -> int:
+        """Of `data`, in bytes."""
+        return len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadContent:
+    """A content of which all is known but the bytes, which are read when they are asked for.
+
+    Args:
+        content_id, modality: as of `Content`.
+        size: in bytes.
+        read: gives the bytes.
+    """
+
+    content_id: str
+    modality: Modality
+    size: int
+    read: Callable[[], bytes]
+
+    @property
+    def data(self) -> bytes:
+        """The bytes.
+
+        Raises:
+            DatasetError: they are others than they were.
+        """
+        try:
+            data = self.read()
+        except MediaError as error:
+            raise DatasetError(f"a file is gone since this ingest began: {error.detail}; ingest again") from error
+        if content_digest(data) != self.content_id:
+            raise DatasetError(f"a file changed while it was ingested: it held {self.content_id}; ingest again")
+        return data
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -112,7 +151,7 @@ FURTHER_INPUTS = ("hint", "picture")
 
 def normalise(text: str) -> str:
     """A text as samples hold it: Unicode NFC, white space collapsed."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(unicodedata.normalize("NFC", text).split()) if text else ""
 
 
 def content_digest(data: bytes) -> str:

@@ -17,6 +17,8 @@ LAYERS = (
         "latents",
         "retrieval",
         "dataset",
+        "media_parts",
+        "parts",
         "ledger",
         "tokenizer",
         "tasks",

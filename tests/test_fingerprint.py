@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -103,3 +106,24 @@ def test_a_new_folder_appears_only_when_its_block_ends_well(tmp_path):
             assert not (folder / name).exists()
     assert [path.name for path in folder.iterdir()] == ["b"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_holds_is_not(tmp_path):
+    """A temporary folder belongs to the process that locked it: when that is gone, the next one clears it away."""
+    code = (
+        "import sys, os, pathlib; from multimodal.fingerprint import new_folder\n"
+        "with new_folder(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'half').write_text('x'); print(folder.name, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    left = tmp_path / process.stdout.readline().strip()
+    hour_ago = time.time() - 3600
+    os.utime(left, (hour_ago, hour_ago))
+    with new_folder(tmp_path / "b"):
+        assert (left / "half").exists()
+    process.kill()
+    process.communicate()
+    with new_folder(tmp_path / "c"):
+        assert not left.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c"]

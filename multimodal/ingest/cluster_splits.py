@@ -87,11 +87,11 @@ class ClusterSplitAssigner(SplitAssigner):
 
     def _decide(self, content_ids: list[str]) -> _Decision:
         """Of one cluster, its contents in the order of their first rows."""
-        group = self._first[content_ids[0]].group
+        group, _ = self._first[content_ids[0]]
         claims = {content_id: claim for content_id in content_ids if (claim := self.official(content_id)) is not None}
         if not claims:
             return _Decision(hash_split(group, self._options), False)
-        has_val = any(self._first[content_id].source in self._has_val for content_id in claims)
+        has_val = any(self._first[content_id][1] in self._has_val for content_id in claims)
         is_train = set(claims.values()) == {Split.TRAIN}
         is_val = is_train and not has_val and is_carved(group, self._options)
         return _Decision(min(claims.values(), key=PRECEDENCE.index), is_val)

@@ -33,7 +33,7 @@ def digests(files: Sequence[tuple[Location, float]], memory: IngestMemory | None
         elif isinstance(state, FileState) and state.path in known:
             found.append(known[state.path])
         else:
-            found.append(_digest(path, largest))
+            found.append(_digest(path, largest, state))
             if isinstance(state, FileState) and state.size <= largest and len(found[-1]) == 64:
                 new[state] = found[-1]
     if memory is not None:
@@ -51,8 +51,10 @@ def _state(path: Location) -> FileState | str | None:
         return f"unreadable: {type(error).__name__}"
 
 
-def _digest(path: Location, largest: float) -> str:
+def _digest(path: Location, largest: float, state: FileState | None) -> str:
     try:
+        if state is not None:  # a plain file was there a moment ago
+            return digest_of(path) if state.size <= largest else f"{state.size} bytes"
         if not path.is_file():
             return MISSING
         size = size_of(path)

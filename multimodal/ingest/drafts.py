@@ -61,18 +61,16 @@ class Draft:
 
     def with_contents(self, content_ids: Mapping[tuple[MediaRef, Modality], str]) -> Draft:
         """The draft of a row whose files have been read; a row of media without a group is a group with its content."""
-        draft = self
-        if self.picture is not None:
-            draft = replace(draft, picture_id=content_ids[self.picture, Modality.IMAGE])
-        if self.media is not None:
-            content_id = content_ids[self.media, self.task.modality]
-            draft = replace(draft, content_id=content_id, group=self.group or content_id)
-        return draft
+        if not self.files:
+            return self
+        picture_id = "" if self.picture is None else content_ids[self.picture, Modality.IMAGE]
+        content_id = self.content_id if self.media is None else content_ids[self.media, self.task.modality]
+        return replace(self, picture_id=picture_id, content_id=content_id, group=self.group or content_id)
 
-    def sample(self, split: Split) -> Sample:
+    def sample(self, sample_id: str, split: Split) -> Sample:
         """The finished sample."""
         return Sample(
-            sample_id=self.sample_id, content_id=self.content_id, modality=self.task.modality, task=self.task,
+            sample_id=sample_id, content_id=self.content_id, modality=self.task.modality, task=self.task,
             split=split,
             group=self.group, source=self.source, uri=self.uri, text=self.text, input=self.input, style=self.style,
             speaker=self.speaker, attributes=self.attributes, hint=self.hint, picture=self.picture_id,

@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated, Any
 
@@ -238,11 +237,8 @@ def read_range(file: Location, start: int, size: int) -> bytes:
 
 def digest_of(file: Location) -> str:
     """SHA-256 of a file's bytes, 64 hex digits."""
-    digest = hashlib.sha256()
     with file.open("rb") as opened:
-        for block in iter(partial(opened.read, 1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def first_line(file: Location) -> bytes:

@@ -228,10 +228,14 @@ def _json_object(line: str) -> Mapping[str, Any] | Unreadable:
 
 def _row(uri: str, record: Mapping[str, Any], columns: Mapping[str, str]) -> Row:
     """Split a record into standard values and attributes."""
-    standard = {name: record[column] for name, column in columns.items() if record.get(column) is not None}
-    taken = set(columns.values())
-    attributes = {key: value for key, value in record.items() if key not in taken}
-    for name, value in standard.items():
+    values: dict[str, str] = {}
+    rest = dict(record)
+    for name, column in columns.items():
+        value = rest.pop(column, None)
+        if value is None:
+            value = record.get(column)  # two standard columns may be one of the record's
         if isinstance(value, dict | list):
             return Row(uri, {}, {}, Reason.INVALID_ROW, f"{name} is a JSON {type(value).__name__}, expected text")
-    return Row(uri, {name: str(value) for name, value in standard.items()}, attributes)
+        if value is not None:
+            values[name] = str(value)
+    return Row(uri, values, rest)

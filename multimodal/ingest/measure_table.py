@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from array import array
 from collections.abc import Mapping
@@ -37,7 +38,8 @@ class MeasureTable:
     """
 
     def __init__(self, modality: Modality) -> None:
-        self._columns = {name: array("f") for name in MEASURES[modality]}
+        self._names = MEASURES[modality]
+        self._values = array("f")  # entry by entry
         self._rows, self._kept = array("I"), array("I")
 
     def __len__(self) -> int:
@@ -45,8 +47,7 @@ class MeasureTable:
 
     def add(self, measures: Mapping[str, float]) -> int:
         """Add what was measured of one file or text; the number of its entry."""
-        for name, column in self._columns.items():
-            column.append(measures.get(name, np.nan))
+        self._values.extend([measures.get(name, math.nan) for name in self._names])
         self._rows.append(0)
         self._kept.append(0)
         return len(self._rows) - 1
@@ -62,7 +63,8 @@ class MeasureTable:
 
     def column(self, name: str) -> Column:
         """The values of a measure [entries]."""
-        return np.array(self._columns[name])
+        values: Column = np.array(self._values[self._names.index(name) :: len(self._names)])
+        return values
 
     @property
     def rows(self) -> Numbers:
@@ -76,7 +78,7 @@ class MeasureTable:
 
     def write(self, path: Path) -> None:
         """Store the table as Parquet: the measures, `rows` and `kept`."""
-        columns: dict[str, Any] = {name: self.column(name) for name in self._columns}
+        columns: dict[str, Any] = {name: self.column(name) for name in self._names}
         table = pa.table(columns | {"rows": self.rows, "kept": self.kept})
         with path.open("wb") as file:
             pq.write_table(table, file, compression="zstd")

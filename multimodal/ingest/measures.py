@@ -20,11 +20,13 @@ FULL_SCALE = 0.999
 NO_SOUND_DBFS = -200.0
 """Stands for the level of a sound that is zero throughout."""
 
-GRID_PIXELS = 512
+GRID_PIXELS = 256
 CENTRE_PIXELS = 128
 SPECTRUM_SAMPLES, SPECTRUM_WINDOWS = 512, 32
 _HANN = np.hanning(SPECTRUM_SAMPLES).astype(np.float32)
 _RAMP = np.arange(SPECTRUM_SAMPLES)
+_LUMA, _LEVELS = np.array([0.299, 0.587, 0.114]), np.arange(256.0)
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
 BANDWIDTH_POWER = 1e-6
 """Share of a sound's power that may lie above its bandwidth: 60 dB below all of it."""
 
@@ -32,7 +34,7 @@ BANDWIDTH_POWER = 1e-6
 def picture_measures(picture: Image.Image, min_contrast: int = 0) -> Measures:
     """Brightness, contrast and sharpness of a decoded picture.
 
-    - `brightness`: mean luma (ITU-R 601), 0 to 255, over a grid of at most 512 x 512 pixels.
+    - `brightness`: mean luma (ITU-R 601), 0 to 255, over a grid of at most 256 x 256 pixels.
     - `contrast`: levels of 0 to 255 between darkest and brightest in the channel where they differ most, over the same
       grid; over all pixels where the grid's stays below `min_contrast`, since a mark may lie between.
     - `sharpness`: variance of the Laplacian of the luma (Pech-Pacheco et al. 2000) of the central 128 x 128 pixels.
@@ -44,10 +46,11 @@ def picture_measures(picture: Image.Image, min_contrast: int = 0) -> Measures:
     grid = picture
     if max(width, height) > GRID_PIXELS:
         grid = picture.resize((min(width, GRID_PIXELS), min(height, GRID_PIXELS)), Image.Resampling.NEAREST)
-    contrast = _contrast(grid)
+    counts = np.array(grid.histogram(), np.float64).reshape(3, 256)
+    contrast = _contrast(counts)
     if contrast < min_contrast and grid is not picture:
-        contrast = _contrast(picture)
-    brightness = float(np.asarray(grid.convert("L")).mean(dtype=np.float32))
+        contrast = _contrast(np.array(picture.histogram(), np.float64).reshape(3, 256))
+    brightness = float(_LUMA @ counts @ _LEVELS) / (grid.width * grid.height)
     return {"brightness": brightness, "contrast": contrast, "sharpness": _sharpness(picture)}
 
 
@@ -95,9 +98,10 @@ def text_measures(text: str) -> Measures:
     }
 
 
-def _contrast(picture: Image.Image) -> int:
-    extrema: Any = picture.getextrema()
-    return int(max(high - low for low, high in extrema))
+def _contrast(counts: Numbers) -> int:
+    """Of pixels by level [channels, 256]."""
+    occurs = counts > 0
+    return int((255 - occurs[:, ::-1].argmax(axis=1) - occurs.argmax(axis=1)).max())
 
 
 def _sharpness(picture: Image.Image) -> float:
@@ -107,18 +111,21 @@ def _sharpness(picture: Image.Image) -> float:
     grey = np.asarray(centre.convert("L")).astype(np.int16)
     if min(grey.shape) < 3:
         return 0.0
-    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
-    return float((around - 4 * grey[1:-1, 1:-1]).var(dtype=np.float32))
+    laplacian = grey[1:-1, 1:-1] * -4
+    for around in (grey[:-2, 1:-1], grey[2:, 1:-1], grey[1:-1, :-2], grey[1:-1, 2:]):
+        laplacian += around
+    values = laplacian.ravel().astype(np.float32)
+    return max(0.0, float(values @ values) / len(values) - float(values.mean()) ** 2)
 
 
-def _spectrum(wave: Wave) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _spectrum(wave: Wave) -> Numbers:
     """Mean power [bins] of up to 32 windows of 512 samples, evenly spaced; nothing of the constant part."""
     if len(wave) < SPECTRUM_SAMPLES:
         wave = np.pad(wave, (0, SPECTRUM_SAMPLES - len(wave)))
     count = min(SPECTRUM_WINDOWS, len(wave) // SPECTRUM_SAMPLES)
     starts = np.linspace(0, len(wave) - SPECTRUM_SAMPLES, count).astype(np.int64)
     bins = np.fft.rfft(wave[starts[:, None] + _RAMP] * _HANN)
-    spectrum: np.ndarray[Any, np.dtype[np.float64]] = (bins.real**2 + bins.imag**2).mean(axis=0, dtype=np.float64)
+    spectrum: Numbers = (bins.real**2 + bins.imag**2).mean(axis=0, dtype=np.float64)
     spectrum[:2] = 0  # the window spreads a constant over two bins
     return spectrum
 

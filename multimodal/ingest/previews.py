@@ -25,7 +25,7 @@ from multimodal.ingest.options import CheckOptions, SandboxOptions
 from multimodal.ingest.pictures import decode_picture
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.refs import MediaRef, read_ref
-from multimodal.ingest.sandbox import Sandbox
+from multimodal.ingest.sandbox import Media, Sandbox
 from multimodal.sample import Modality
 
 WORKER = "multimodal.ingest.previews"
@@ -61,7 +61,7 @@ def previews(
     """
     options = sandbox.model_copy(update={"timeout_seconds": min(sandbox.timeout_seconds, TIMEOUT_SECONDS)})
     with Sandbox(checks, options, worker=WORKER) as workers:
-        readers = ((partial(_read, ref, checks), modality) for ref, modality in media)
+        readers = (Media(partial(_read, ref, checks), modality) for ref, modality in media)
         for answer in workers.answers(readers):
             yield answer if isinstance(answer, MediaError) else Preview(**answer[1])
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from multimodal.dataset import PartWriter
 from multimodal.ingest.histograms import histograms
 from multimodal.ingest.measure_table import MeasureTable, measures_path
 from multimodal.ingest.measures import Measures
@@ -22,6 +21,7 @@ from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.outliers import FLAG_SCHEMA, Outlier, outliers
 from multimodal.ingest.profile import Profile, write_profile
 from multimodal.ingest.refs import MediaRef
+from multimodal.parts import PartWriter
 from multimodal.sample import Modality
 
 File = tuple[MediaRef, Modality]
@@ -66,16 +66,20 @@ class Profiler:
                 of_samples.append(entry)
         self._num_kept += is_kept
 
-    def refuse_outliers(self, sample_ids: Sequence[str]) -> dict[str, Outlier]:
-        """Samples beyond `max_robust_z`, each with its furthest feature; called once, after the last row."""
+    def refuse_outliers(self, sample_id: Callable[[int], str]) -> dict[str, Outlier]:
+        """Samples beyond `max_robust_z`, each with its furthest feature; called once, after the last row.
+
+        Args:
+            sample_id: number of a kept sample -> its id.
+        """
         if self._checks.max_robust_z is None:
             return {}
         found = self._outliers(self._checks.max_robust_z)
         self._refused = frozenset(found)
-        return {sample_ids[number]: each[0] for number, each in found.items()}
+        return {sample_id(number): each[0] for number, each in found.items()}
 
-    def write(self, ledger: Path, sample_ids: Sequence[str]) -> None:
-        """Store all of it in the folder of the ledger."""
+    def write(self, ledger: Path, sample_id: Callable[[int], str]) -> None:
+        """Store all of it in the folder of the ledger; see `refuse_outliers`."""
         flags = PartWriter(ledger, "flags", FLAG_SCHEMA)
         counts: Counter[str] = Counter()
         threshold = self._checks.flag_robust_z
@@ -83,7 +87,7 @@ class Profiler:
         kept = {number: each for number, each in flagged.items() if number not in self._refused}
         for number, each in kept.items():
             for one in each:
-                flags.add((sample_ids[number], one.feature, one.value, one.z))
+                flags.add((sample_id(number), one.feature, one.value, one.z))
                 counts[one.feature] += 1
         flags.close()
         self._drop_refused()

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import Pipe
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from multimodal.errors import MediaError, MultimodalError
 from multimodal.ingest.media import MediaFacts
@@ -29,22 +29,42 @@ from multimodal.ingest.memory import Answer, IngestMemory, checks_key
 from multimodal.ingest.options import CheckOptions, SandboxOptions
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.sandbox_worker import OUT_OF_MEMORY, READY, pack
-from multimodal.sample import Content, Modality, content_digest
+from multimodal.sample import Content, Modality, UnreadContent, content_digest
 
 WORKER = "multimodal.ingest.sandbox_worker"
 FILES_PER_BATCH = 16
+FILES_PER_LOOKUP = 256
 BATCH_BYTES = 8 * 2**20
 START_SECONDS = 120
 GRACE_SECONDS = 5
 """A worker is killed by its own timer; this much later it is killed from outside, should that timer be gone."""
 
-Media = tuple[Callable[[], bytes], Modality]
-"""How to read a file (raises MediaError), and what it should hold."""
 
-Result = tuple[Content, MediaFacts] | MediaError
+class Media(NamedTuple):
+    """A file to look at.
 
-Answered = tuple["MediaFile", Answer] | MediaError
-"""A file with what its worker says of it, or what is wrong with it."""
+    Args:
+        read: gives its bytes; raises MediaError.
+        modality: what it should hold.
+        content_id: of its bytes where that is known: if they were decoded before, the file is not even read.
+    """
+
+    read: Callable[[], bytes]
+    modality: Modality
+    content_id: str = ""
+
+    @property
+    def key(self) -> ContentKey:
+        """What a memory knows it by."""
+        return self.content_id, self.modality
+
+
+ContentKey = tuple[str, Modality]
+
+Result = tuple[Content | UnreadContent, MediaFacts] | MediaError
+
+Answered = tuple["MediaFile | Media", Answer] | MediaError
+"""A file, read or not, with what its worker says of it, or what is wrong with it."""
 
 
 class Sandbox:
@@ -89,6 +109,14 @@ class Sandbox:
 
     def answers(self, media: Iterable[Media]) -> Iterator[Answered]:
         """The same for a worker of one's own, whose answers are what its check returns, as JSON values."""
+        rest = (Media(*one) for one in media)
+        while look_up := list(islice(rest, FILES_PER_LOOKUP)):
+            known = self._known([one.key for one in look_up if one.content_id])
+            unknown = self._unknown(one for one in look_up if one.key not in known)
+            for one in look_up:
+                yield _answered(one, known[one.key]) if one.key in known else next(unknown)
+
+    def _unknown(self, media: Iterable[Media]) -> Iterator[Answered]:
         pending: deque[Future[list[Answered]]] = deque()
         rest = iter(media)
         while batch := list(islice(rest, FILES_PER_BATCH)):
@@ -99,9 +127,10 @@ class Sandbox:
             yield from pending.popleft().result()
 
     def _inspect_batch(self, batch: Sequence[Media]) -> list[Answered]:
-        read = [_read(*one) for one in batch]
-        known = self._known([one for one in read if not isinstance(one, MediaError)])
-        new = [one for one in read if not isinstance(one, MediaError) and one.key not in known]
+        read = [_read(one) for one in batch]
+        files = [one for one in read if isinstance(one, MediaFile)]
+        known = self._known([file.key for file in files])
+        new = [file for file in files if file.key not in known]
         decoded = [answered for part in _parts(new) for answered in self._decode(part)]
         if self._memory is not None:
             answers = {file.key: _answer(answered) for file, answered in zip(new, decoded, strict=True)}
@@ -112,10 +141,8 @@ class Sandbox:
             for one in read
         ]
 
-    def _known(self, files: Sequence[MediaFile]) -> dict[tuple[str, Modality], Answer]:
-        if self._memory is None or not files:
-            return {}
-        return self._memory.answers(self._checks_key, [file.key for file in files])
+    def _known(self, keys: Sequence[ContentKey]) -> dict[ContentKey, Answer]:
+        return self._memory.answers(self._checks_key, keys) if self._memory is not None and keys else {}
 
     def _decode(self, files: Sequence[MediaFile]) -> list[Answered]:
         """One answer per file, however many workers that takes."""
@@ -144,7 +171,7 @@ class MediaFile:
     content_id: str
 
     @property
-    def key(self) -> tuple[str, Modality]:
+    def key(self) -> ContentKey:
         """What a memory knows it by."""
         return self.content_id, self.modality
 
@@ -214,10 +241,10 @@ class _Worker:
             return None
 
 
-def _read(read: Callable[[], bytes], modality: Modality) -> MediaFile | MediaError:
+def _read(media: Media) -> MediaFile | MediaError:
     try:
-        data = read()
-        return MediaFile(data, modality, content_digest(data))
+        data = media.read()
+        return MediaFile(data, media.modality, content_digest(data))
     except MediaError as error:
         return error
 
@@ -234,7 +261,7 @@ def _parts(files: Iterable[MediaFile]) -> Iterator[list[MediaFile]]:
         yield part
 
 
-def _answered(file: MediaFile, answer: Answer) -> Answered:
+def _answered(file: MediaFile | Media, answer: Answer) -> Answered:
     if "reason" in answer:
         return MediaError(Reason(answer["reason"]), answer["detail"], answer.get("measures"))
     return file, answer
@@ -246,9 +273,11 @@ def _answer(answered: Answered) -> Answer:
     return {"reason": answered.reason, "detail": answered.detail, "measures": answered.measures}
 
 
-def _result(file: MediaFile, answer: Answer) -> Result:
+def _result(file: MediaFile | Media, answer: Answer) -> Result:
     facts = MediaFacts(**answer)
-    return Content(facts.content_id, file.modality, file.data), facts
+    if isinstance(file, MediaFile):
+        return Content(facts.content_id, file.modality, file.data), facts
+    return UnreadContent(facts.content_id, file.modality, int(facts.measures["bytes"]), file.read), facts
 
 
 def _available_cores() -> int:

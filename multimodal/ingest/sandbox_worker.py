@@ -16,7 +16,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,8 @@ def _answer(
     data: bytes, modality: Modality, options: SandboxOptions, checks: CheckOptions, check: Check
 ) -> dict[str, Any]:
     try:
-        return asdict(check(data, modality, checks))
+        found = check(data, modality, checks)
+        return {field.name: getattr(found, field.name) for field in fields(found)}
     except MediaError as error:
         detail = error.detail.encode("utf-8", "backslashreplace").decode()
         return {"reason": error.reason, "detail": detail, "measures": error.measures}

@@ -104,14 +104,15 @@ def _check_header(file: soundfile.SoundFile, limits: CheckOptions, measures: dic
 def _mix(file: soundfile.SoundFile, limits: CheckOptions | None) -> Wave:
     """All samples [frames], block by block, each the mean of its channels."""
     most = limits.max_clip_seconds * file.samplerate if limits is not None else float("inf")
-    blocks, frames = [np.zeros(0, np.float32)], 0
+    blocks: list[Wave] = []
+    frames = 0
     while len(block := file.read(max(1, BLOCK_SAMPLES // file.channels), dtype="float32", always_2d=True)):
         with np.errstate(over="ignore", invalid="ignore"):
-            mixed = block.mean(axis=1)
+            mixed = block[:, 0] if file.channels == 1 else block.mean(axis=1)
         if not np.isfinite(mixed).all():
             raise MediaError(Reason.NON_FINITE_AUDIO, "the samples hold NaN or infinity")
         blocks.append(mixed)
         frames += len(mixed)
         if frames > most:
             raise MediaError(Reason.TOO_LONG, f"more than the {most / file.samplerate:g} s that are allowed")
-    return np.concatenate(blocks)
+    return blocks[0] if len(blocks) == 1 else np.concatenate([np.zeros(0, np.float32), *blocks])

@@ -50,13 +50,13 @@ class SplitAssigner:
 
     def __init__(self, options: SplitOptions) -> None:
         self._options = options
-        self._first: dict[str, Draft] = {}
+        self._first: dict[str, tuple[str, str]] = {}
         self._official: dict[str, Split] = {}
         self._has_val: set[str] = set()
 
     def add(self, draft: Draft) -> None:
         """Note what a row, kept or duplicate, claims for its content."""
-        self._first.setdefault(draft.content_id, draft)
+        self._first.setdefault(draft.content_id, (draft.group, draft.source))
         if draft.official is None:
             return
         known = self._official.get(draft.content_id, draft.official)
@@ -72,17 +72,17 @@ class SplitAssigner:
         """The split of all samples of a content."""
         origin = self.origin(content_id)
         if origin is SplitOrigin.HASH:
-            return hash_split(self._first[content_id].group, self._options)
+            return hash_split(self._first[content_id][0], self._options)
         return Split.VAL if origin is SplitOrigin.CARVED else self._official[content_id]
 
     def origin(self, content_id: str) -> SplitOrigin:
         """What decides the split of a content."""
-        first = self._first[content_id]
+        group, source = self._first[content_id]
         official = self.official(content_id)
         if official is None:
             return SplitOrigin.HASH
-        needs_val = official is Split.TRAIN and first.source not in self._has_val
-        return SplitOrigin.CARVED if needs_val and is_carved(first.group, self._options) else SplitOrigin.SOURCE
+        needs_val = official is Split.TRAIN and source not in self._has_val
+        return SplitOrigin.CARVED if needs_val and is_carved(group, self._options) else SplitOrigin.SOURCE
 
     def all(self) -> Mapping[str, Split]:
         """content_id -> split of every content added."""

@@ -6,13 +6,23 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from multimodal.dataset import Dataset, DatasetInfo, DatasetWriter, Fate, LedgerRow
+from multimodal.dataset import (
+    LEDGER_SCHEMA,
+    Dataset,
+    DatasetInfo,
+    DatasetWriter,
+    Fate,
+    LedgerRow,
+    ledger_row,
+    ledger_values,
+)
 from multimodal.errors import MediaError
 from multimodal.fingerprint import code_version, digest, fingerprint, read_index
 from multimodal.ingest.cluster_splits import ClusterSplitAssigner
@@ -20,7 +30,7 @@ from multimodal.ingest.digests import digests
 from multimodal.ingest.drafts import Draft, Drafter
 from multimodal.ingest.duplicates.finder import NearDuplicateFinder
 from multimodal.ingest.duplicates.handling import near_duplicates, settle
-from multimodal.ingest.duplicates.leaks import find_leaks, refuse_leaks
+from multimodal.ingest.duplicates.leaks import LeakFinder, refuse_leaks
 from multimodal.ingest.duplicates.report import read_report, write_report
 from multimodal.ingest.locations import Location, relative_name
 from multimodal.ingest.measures import Measures
@@ -34,13 +44,14 @@ from multimodal.ingest.reasons import Reason
 from multimodal.ingest.refs import MediaRef, files_of, read_ref
 from multimodal.ingest.sandbox import Media, Sandbox
 from multimodal.ingest.splits import SplitAssigner
-from multimodal.sample import Content, Modality
+from multimodal.ingest.waiting import KeptRows, WaitingRows
+from multimodal.sample import Content, Modality, UnreadContent
 
 Progress = Callable[[int, int], None]
-CODE = ("ingest", "dataset.py", "sample.py")
+CODE = ("ingest", "dataset.py", "media_parts.py", "parts.py", "sample.py")
 T = TypeVar("T")
 ROWS_PER_CHUNK = 256
-FILES_PER_TASK = 64
+FILES_PER_TASK = 512
 """A thread hashes so many files at a time: one by one, handing them over would cost more than hashing them."""
 
 
@@ -52,12 +63,19 @@ def plan_ingest(options: IngestOptions, seed: int, workspace: Path | None = None
         return _plan(options, seed, memory)[0]
 
 
-def _plan(options: IngestOptions, seed: int, memory: IngestMemory | None) -> tuple[dict[str, Any], dict[str, int]]:
-    """The parts of the fingerprint, and how many rows each source has."""
-    readers = [open_reader(source) for source in options.sources]
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What a plan finds the sources to hold: rows of each, digests of the local files that they refer to."""
+
+    rows: dict[str, int]
+    digests: dict[Path, str]
+
+
+def _plan(options: IngestOptions, seed: int, memory: IngestMemory | None) -> tuple[dict[str, Any], _Inputs]:
+    """The parts of the fingerprint, and what the sources hold."""
+    found = _Inputs({}, {})
     with _hashers() as pool:
-        found = [_inputs(reader, pool, options.checks, memory) for reader in readers]
-    inputs = [[reader.source.name, named] for reader, (named, _) in zip(readers, found, strict=True)]
+        inputs = [_inputs(open_reader(source), pool, options.checks, memory, found) for source in options.sources]
     parts = {
         "inputs": digest(inputs),
         # How many processes decode, and how the result is judged, changes nothing in the result.
@@ -65,7 +83,7 @@ def _plan(options: IngestOptions, seed: int, memory: IngestMemory | None) -> tup
         "seed": seed,
         "code": code_version(*CODE),
     }
-    return parts, {reader.source.name: rows for reader, (_, rows) in zip(readers, found, strict=True)}
+    return parts, found
 
 
 def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Progress | None = None) -> DatasetInfo:
@@ -73,20 +91,24 @@ def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Prog
     readers = [open_reader(source) for source in options.sources]  # a bad source leaves nothing behind
     workspace.mkdir(parents=True, exist_ok=True)
     with IngestMemory.open(workspace) as memory:
-        parts, rows_in = _plan(options, seed, memory)
+        parts, found = _plan(options, seed, memory)
         key = fingerprint(parts)
         folder, ledger = workspace / "dataset" / key, workspace / "ledger" / key
         if read_index(folder) is None or read_index(ledger) is None:
             sandbox = Sandbox(options.checks, options.sandbox, memory)
             finder = NearDuplicateFinder.open(options, workspace)
-            with DatasetWriter.open(folder, ledger, parts, rows_in) as writer, sandbox, finder as near:
-                intake = _Intake(options, writer, sandbox, near)
+            with (
+                DatasetWriter.open(folder, ledger, parts, found.rows) as writer,
+                sandbox,
+                finder as near,
+                closing(_Intake(options, writer, sandbox, near, found.digests)) as intake,
+            ):
                 done = 0
                 for chunk in _chunks(_claims(readers, options.checks)):
                     intake.add(chunk)
                     done += len(chunk)
                     if progress is not None:
-                        progress(done, sum(rows_in.values()))
+                        progress(done, sum(found.rows.values()))
                 intake.finish()
     refuse_leaks(read_report(ledger).contamination, options.decontamination.max_share)
     return Dataset(folder).info
@@ -106,16 +128,25 @@ class _Intake:
     """Gives each row its fate; samples are written when all rows, and so all splits, are known."""
 
     def __init__(
-        self, options: IngestOptions, writer: DatasetWriter, sandbox: Sandbox, near: NearDuplicateFinder
+        self,
+        options: IngestOptions,
+        writer: DatasetWriter,
+        sandbox: Sandbox,
+        near: NearDuplicateFinder,
+        digests: Mapping[Path, str],
     ) -> None:
+        self._digests = digests
         self._checks, self._writer, self._sandbox, self._near = options.checks, writer, sandbox, near
         self._duplicates = options.duplicates
         self._splits = (ClusterSplitAssigner if options.splits.by_cluster else SplitAssigner)(options.splits)
-        self._kept: dict[str, Draft] = {}
+        self._kept = KeptRows(writer.ledger_folder)
+        self._pictures: set[str] = set()
         self._media: dict[tuple[MediaRef, Modality], str | MediaError] = {}
         self._written: set[str] = set()
         self._profiler = Profiler(options.checks)
-        self._waiting: list[LedgerRow] = []
+        # What is nearly the same, and what stands out, shows when all rows are known.
+        must_wait = not self._duplicates.are_off or self._checks.max_robust_z is not None
+        self._waiting = WaitingRows(writer.ledger_folder, len(LEDGER_SCHEMA)) if must_wait else None
 
     def add(self, chunk: list[_Claim]) -> None:
         """Decode the media files that have not been decoded yet, then settle the rows in order."""
@@ -129,32 +160,44 @@ class _Intake:
             row = self._settle(claim)
             files = claim.draft.files if isinstance(claim.draft, Draft) else []
             self._profiler.add_row(claim.measures, files, row.fate is Fate.KEPT)
-            if self._duplicates.are_off and self._checks.max_robust_z is None:
+            if self._waiting is None:
                 self._writer.add_ledger(row)
-            else:  # what is nearly the same, and what stands out, shows when all rows are known
-                self._waiting.append(row)
+            else:
+                self._waiting.add(ledger_values(row))
 
     def finish(self) -> None:
         """Settle near duplicates and outliers; write the kept samples with their splits, and what was found."""
         near = self._near.find()
         found = near_duplicates(self._kept, near, self._splits.official, self._duplicates)
-        single = {key: draft for key, draft in self._kept.items() if key not in found or not found[key].is_dropped}
-        refused = self._profiler.refuse_outliers(list(self._kept))
-        for row in self._waiting:
-            self._writer.add_ledger(_judged(settle(row, found), refused))
-        kept = [draft for sample_id, draft in single.items() if sample_id not in refused]
+        refused = self._profiler.refuse_outliers(self._kept.sample_id)
+        for values in self._waiting or ():
+            self._writer.add_ledger(_judged(settle(ledger_row(values), found), refused))
+        left_out = {*refused, *(sample_id for sample_id, nearly in found.items() if nearly.is_dropped)}
         moved = self._splits.join(near) if isinstance(self._splits, ClusterSplitAssigner) else []
-        for draft in kept:
+        leaks = LeakFinder(self._splits.split, near, self._pictures)
+
+        def stay() -> Iterator[tuple[str, Draft]]:
+            return (each for each in self._kept.items() if each[0] not in left_out)
+
+        for sample_id, draft in stay():
             split, origin = self._splits.split(draft.content_id), self._splits.origin(draft.content_id)
-            self._writer.add_sample(draft.sample(split), origin)
-        leaks = find_leaks(kept, self._splits.split, near)
-        write_report(self._writer.ledger_folder, self._near.compared, near, moved, leaks)
-        self._profiler.write(self._writer.ledger_folder, list(self._kept))
+            self._writer.add_sample(draft.sample(sample_id, split), origin)
+            leaks.add(draft, split)
+        write_report(self._writer.ledger_folder, self._near.compared, near, moved, leaks.find(stay))
+        self._profiler.write(self._writer.ledger_folder, self._kept.sample_id)
+
+    def close(self) -> None:
+        """Forget all rows."""
+        self._kept.close()
+        if self._waiting is not None:
+            self._waiting.close()
 
     def _unread(self, ref: MediaRef, modality: Modality) -> Media:
-        return partial(read_ref, ref, self._checks), modality
+        # A digest of 64 hex digits is a file's; anything else says why there is none.
+        digest = self._digests.get(ref, "") if isinstance(ref, Path) else ""
+        return Media(partial(read_ref, ref, self._checks), modality, digest[:32] if len(digest) == 64 else "")
 
-    def _store(self, content: Content) -> str:
+    def _store(self, content: Content | UnreadContent) -> str:
         if content.content_id not in self._written:
             self._written.add(content.content_id)
             self._writer.add_media(content)
@@ -167,11 +210,13 @@ class _Intake:
             return LedgerRow(source, uri, Fate.QUARANTINED, draft.reason, _printable(draft.detail))
         self._splits.add(draft)
         self._near.add_texts(draft)
-        first = self._kept.setdefault(draft.sample_id, draft)
-        if first is draft:
-            return LedgerRow(source, uri, Fate.KEPT, sample_id=draft.sample_id)
+        sample_id = draft.sample_id
+        first = self._kept.add(sample_id, draft)
+        if first is None:
+            self._pictures |= {draft.picture_id} - {""}
+            return LedgerRow(source, uri, Fate.KEPT, sample_id=sample_id)
         same = f"same content and text as {first.source} {first.uri}"
-        return LedgerRow(source, uri, Fate.DUPLICATE, "", same, draft.sample_id, first.sample_id)
+        return LedgerRow(source, uri, Fate.DUPLICATE, "", same, sample_id, sample_id)
 
     def _with_media(self, draft: Draft | MediaError) -> Draft | MediaError:
         if isinstance(draft, MediaError):
@@ -213,9 +258,9 @@ def _chunks(items: Iterable[T], size: int = ROWS_PER_CHUNK) -> Iterator[list[T]]
 
 
 def _inputs(
-    reader: Reader, pool: Executor, checks: CheckOptions, memory: IngestMemory | None
-) -> tuple[list[list[str]], int]:
-    """Name and digest of every file that the rows of a source come from or refer to, and the number of rows."""
+    reader: Reader, pool: Executor, checks: CheckOptions, memory: IngestMemory | None, inputs: _Inputs
+) -> tuple[str, list[tuple[str, str]]]:
+    """The source's name; name and digest of every file that its rows come from or refer to."""
     names: dict[Location, str] = {}
     rows = 0
     for row in reader.rows():
@@ -227,8 +272,10 @@ def _inputs(
     for path in (*reader.text_files(), *reader.source.split_files.values()):
         names[path], largest[path] = relative_name(path, reader.media_root), math.inf
     look = partial(digests, memory=memory)
-    found = chain.from_iterable(pool.map(look, _chunks(largest.items(), FILES_PER_TASK)))
-    return [[_printable(name), one] for name, one in zip(names.values(), found, strict=True)], rows
+    found = list(chain.from_iterable(pool.map(look, _chunks(largest.items(), FILES_PER_TASK))))
+    inputs.rows[reader.source.name] = rows
+    inputs.digests.update((path, one) for path, one in zip(names, found, strict=True) if isinstance(path, Path))
+    return reader.source.name, [(_printable(name), one) for name, one in zip(names.values(), found, strict=True)]
 
 
 def _hashers() -> ThreadPoolExecutor:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from multimodal import media_parts
 from multimodal.dataset import Dataset
 from multimodal.ingest import digests as digests_module
-from multimodal.ingest import ingest, memory, plan_ingest
+from multimodal.ingest import ingest, memory, plan_ingest, stage
 from multimodal.ingest.memory import MEMORY, FileState, IngestMemory, checks_key
 from multimodal.ingest.options import CheckOptions, IngestOptions
 from multimodal.ingest.reasons import Reason
@@ -94,6 +95,21 @@ def test_only_new_content_is_decoded(corpus, decoded, picture, tmp_path):
     append(corpus, "copy.jpg,an old one")
     ingest(options_of(corpus), seed=0, workspace=workspace)
     assert len(decoded) == 1
+
+
+def test_of_unchanged_media_nothing_is_read(corpus, hashed, picture, monkeypatch, tmp_path):
+    """One file of many has changed: it is read, and what shares its part of the dataset; nothing else is."""
+    monkeypatch.setattr(media_parts, "CONTENTS_PER_PART", 1)
+    read, read_ref = [], stage.read_ref
+    monkeypatch.setattr(stage, "read_ref", lambda ref, checks: read.append(ref.name) or read_ref(ref, checks))
+    ingest(options_of(corpus), seed=0, workspace=tmp_path / "w")
+    assert len(read) == PICTURES + 1
+    read.clear()
+    (tmp_path / "2.jpg").write_bytes(picture(99))
+    info = ingest(options_of(corpus), seed=0, workspace=tmp_path / "w")
+    assert read == ["2.jpg"]
+    alone = ingest(options_of(corpus), seed=0, workspace=tmp_path / "alone")
+    assert contents_of(info.path) == contents_of(alone.path)
 
 
 def test_what_it_remembers_makes_no_difference(corpus, tmp_path):

@@ -5,8 +5,9 @@ Contents are decoded here a second time, outside the sandbox: as the encoders do
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -17,7 +18,7 @@ from multimodal.ingest.duplicates.clusters import NearPair, Neighbours
 from multimodal.ingest.duplicates.index import FingerprintIndex
 from multimodal.ingest.duplicates.search import candidate_pairs
 from multimodal.ingest.options import IngestOptions
-from multimodal.sample import Content, Modality, content_digest
+from multimodal.sample import Content, Modality, UnreadContent, content_digest
 
 if TYPE_CHECKING:
     from multimodal.ingest.duplicates.kinds import Kind
@@ -58,16 +59,16 @@ class NearDuplicateFinder:
         finally:
             index.close()
 
-    def add(self, content: Content) -> None:
+    def add(self, content: Content | UnreadContent) -> None:
         """Add a picture or a sound that was decoded well."""
-        self._add(content.modality, content.content_id, content.data)
+        self._add(content.modality, content.content_id, lambda: content.data)
 
     def add_texts(self, draft: Draft) -> None:
         """Add the input and the target of a row of text."""
         if draft.task.modality is Modality.TEXT and Modality.TEXT in self._kinds:
             for text in {draft.input, draft.text} - {""}:
                 data = text.encode()
-                self._add(Modality.TEXT, content_digest(data), data)
+                self._add(Modality.TEXT, content_digest(data), partial(bytes, data))
 
     @property
     def compared(self) -> dict[str, int]:
@@ -83,13 +84,13 @@ class NearDuplicateFinder:
             pair for kind in self._kinds.values() for pair in _pairs(kind, self._index, self._present[kind.modality])
         )
 
-    def _add(self, modality: Modality, content_id: str, data: bytes) -> None:
+    def _add(self, modality: Modality, content_id: str, data: Callable[[], bytes]) -> None:
         kind = self._kinds.get(modality)
         if kind is None or self._index is None or content_id in self._present[modality]:
             return
         self._present[modality].add(content_id)
         if not self._index.holds(modality, content_id, kind.version):
-            self._index.put(modality, content_id, kind.version, kind.fingerprint(data))
+            self._index.put(modality, content_id, kind.version, kind.fingerprint(data()))
 
 
 def _pairs(kind: Kind, index: FingerprintIndex, present: set[str]) -> Iterator[NearPair]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from multimodal.dataset import Fate, LedgerRow
 from multimodal.ingest.drafts import Draft
 from multimodal.ingest.duplicates.clusters import Neighbours
 from multimodal.ingest.duplicates.options import DuplicateOptions
 from multimodal.ingest.splits import PRECEDENCE
+from multimodal.ingest.waiting import KeptRows
 from multimodal.sample import Modality, Split, Task, content_digest
 
 
@@ -39,18 +42,18 @@ class NearDuplicate:
     """A row that is nearly another one.
 
     Args:
-        of: the row that came first in the canonical order.
+        of: sample id of the row that came first in the canonical order.
         detail: for the ledger.
         is_dropped: whether the row is not kept.
     """
 
-    of: Draft
+    of: str
     detail: str
     is_dropped: bool
 
 
 def near_duplicates(
-    kept: Mapping[str, Draft],
+    kept: KeptRows,
     near: Neighbours,
     official: Callable[[str], Split | None],
     options: DuplicateOptions,
@@ -62,15 +65,15 @@ def near_duplicates(
     it: what is dropped is always like a row that stays, never only like one that was dropped too.
 
     Args:
-        kept: sample id -> row, without exact duplicates.
+        kept: the rows, without exact duplicates.
         official: content id -> split that a source claims for it.
     """
     if options.are_off:
         return {}
-    units: defaultdict[_Unit, list[Draft]] = defaultdict(list)
-    for draft in kept.values():
+    units: defaultdict[_Unit, array[int]] = defaultdict(partial(array, "L"))  # numbers of rows: there may be millions
+    for number, draft in enumerate(kept):
         if options.of(draft.task.modality) != "off":
-            units[_unit(draft, official(draft.content_id))].append(draft)
+            units[_unit(draft, official(draft.content_id))].append(number)
     first: defaultdict[tuple[str, ...], list[_Unit]] = defaultdict(list)
     found: dict[str, NearDuplicate] = {}
     for unit in sorted(units):
@@ -80,8 +83,9 @@ def near_duplicates(
             first[unit.place(unit.parts[0])].append(unit)
             continue
         less, nearest = min(likes)
-        for draft in units[unit]:
-            found[draft.sample_id] = _near_duplicate(draft, units[nearest], -less, near, options)
+        originals = [(kept.sample_id(number), kept[number]) for number in units[nearest]]
+        for number in units[unit]:
+            found[kept.sample_id(number)] = _near_duplicate(kept[number], originals, -less, near, options)
     return found
 
 
@@ -90,9 +94,9 @@ def settle(row: LedgerRow, found: Mapping[str, NearDuplicate]) -> LedgerRow:
     if row.fate is Fate.KEPT and (nearly := found.get(row.sample_id)):
         if not nearly.is_dropped:
             return replace(row, detail="; ".join(filter(None, (row.detail, nearly.detail))))
-        return replace(row, fate=Fate.DUPLICATE, detail=nearly.detail, duplicate_of=nearly.of.sample_id)
+        return replace(row, fate=Fate.DUPLICATE, detail=nearly.detail, duplicate_of=nearly.of)
     if row.fate is Fate.DUPLICATE and (nearly := found.get(row.duplicate_of)) and nearly.is_dropped:
-        return replace(row, detail=f"{row.detail}, {nearly.detail}", duplicate_of=nearly.of.sample_id)
+        return replace(row, detail=f"{row.detail}, {nearly.detail}", duplicate_of=nearly.of)
     return row
 
 
@@ -114,12 +118,16 @@ def _similarity(unit: _Unit, other: _Unit, near: Neighbours) -> float | None:
 
 
 def _near_duplicate(
-    draft: Draft, nearest: list[Draft], similarity: float, near: Neighbours, options: DuplicateOptions
+    draft: Draft,
+    nearest: Sequence[tuple[str, Draft]],
+    similarity: float,
+    near: Neighbours,
+    options: DuplicateOptions,
 ) -> NearDuplicate:
-    first = next((other for other in nearest if other.text == draft.text), nearest[0])
+    sample_id, first = next((each for each in nearest if each[1].text == draft.text), nearest[0])
     where = f"{first.source} {first.uri}"
     if draft.task.modality is not Modality.TEXT and near.is_same(draft.content_id, first.content_id):
         detail = f"decodes to the same content as {where}"
     else:
         detail = f"near duplicate of {where}: similarity {similarity:.3f}"
-    return NearDuplicate(first, detail, options.of(draft.task.modality) == "drop")
+    return NearDuplicate(sample_id, detail, options.of(draft.task.modality) == "drop")

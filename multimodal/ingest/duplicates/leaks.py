@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from multimodal.errors import ContaminationError
@@ -56,39 +56,70 @@ class Contamination:
         return self.leaked / self.test if self.test else 0.0
 
 
-def find_leaks(drafts: Iterable[Draft], split: Callable[[str], Split], near: Neighbours) -> Contamination:
-    """Compare test with train.
+class LeakFinder:
+    """Compares test with train.
 
     Pictures and sounds leak if train holds, for whatever task, one of the same cluster of near duplicates, or the
     same picture beside its content. Texts leak by input and target together: that two clips say the same sentence, or
     two pictures have one caption, is no leak.
 
     Args:
-        drafts: all kept rows.
         split: content id -> split.
         near: near duplicates; of modalities that were not compared nearly, only exact repetitions are found.
+        pictures: content ids of all pictures that lie beside another content.
     """
-    tests: list[Draft] = []
-    trains: list[Draft] = []
-    for draft in drafts:
-        kind = split(draft.content_id)
-        if kind is not Split.VAL:
-            (tests if kind is Split.TEST else trains).append(draft)
-    wanted = {key for draft in tests for key in _keys(draft, near)}
-    held: dict[Key, Draft] = {}
-    for draft in trains:
-        for key in _keys(draft, near):
-            if key in wanted:
-                held.setdefault(key, draft)
-    leaked: list[tuple[str, Draft, Draft]] = []
-    for draft in tests:
-        twin = next((held[key] for key in _keys(draft, near) if key in held), None)
-        if twin is not None:
-            leaked.append((draft.sample_id, draft, twin))
-    by_modality = Counter(draft.task.modality.value for _, draft, _ in leaked)
-    first = sorted(leaked, key=lambda one: one[0])[:PAIRS_NAMED]
-    pairs = tuple(_leak(draft, twin, near) for _, draft, twin in first)
-    return Contamination(len(tests), len(leaked), dict(sorted(by_modality.items())), pairs)
+
+    def __init__(self, split: Callable[[str], Split], near: Neighbours, pictures: Collection[str]) -> None:
+        self._split, self._near, self._pictures = split, near, pictures
+        self._wanted: set[Key] = set()
+        self._tests = 0
+
+    def add(self, draft: Draft, split: Split) -> None:
+        """Note a kept row; all are noted before `find` goes over them again."""
+        if split is Split.TEST:
+            self._tests += 1
+            self._wanted.update(self._keys(draft))
+
+    def find(self, rows: Callable[[], Iterable[tuple[str, Draft]]]) -> Contamination:
+        """What leaked, of the rows that were added.
+
+        Args:
+            rows: gives their sample ids and drafts, each time from the beginning.
+        """
+        held: dict[Key, Draft] = {}
+        leaked: list[tuple[str, Draft, Draft]] = []
+        if self._wanted:
+            for _, draft in rows():
+                if self._split(draft.content_id) is Split.TRAIN:
+                    for key in self._keys(draft):
+                        if key in self._wanted:
+                            held.setdefault(key, draft)
+        if held:
+            for sample_id, draft in rows():
+                if self._split(draft.content_id) is Split.TEST:
+                    twin = next((held[key] for key in self._keys(draft) if key in held), None)
+                    if twin is not None:
+                        leaked.append((sample_id, draft, twin))
+        by_modality = Counter(draft.task.modality.value for _, draft, _ in leaked)
+        first = sorted(leaked, key=lambda one: one[0])[:PAIRS_NAMED]
+        pairs = tuple(_leak(draft, twin, self._near) for _, draft, twin in first)
+        return Contamination(self._tests, len(leaked), dict(sorted(by_modality.items())), pairs)
+
+    def _keys(self, draft: Draft) -> list[Key]:
+        """What a row shares with another that repeats it, exact repetitions first; nothing where no row could: all
+        rows of one content are in one split."""
+        near = self._near
+        if draft.task.modality is Modality.TEXT:
+            clusters = (near.cluster(draft.content_id), draft.style, near.cluster(_target(draft)))
+            exact = text_key(draft.task, draft.input, draft.style, draft.text)
+            keys: list[Key] = [("text", draft.task, *exact), ("near text", draft.task, *clusters)]
+        else:
+            keys = self._media_keys(draft.content_id)
+        return keys + self._media_keys(draft.picture_id) if draft.picture_id else keys
+
+    def _media_keys(self, content_id: str) -> list[Key]:
+        keys: list[Key] = [("content", content_id)] if content_id in self._pictures else []
+        return [*keys, ("near content", self._near.cluster(content_id))] if self._near.of(content_id) else keys
 
 
 def refuse_leaks(found: Contamination, max_share: float | None) -> None:
@@ -107,19 +138,6 @@ def refuse_leaks(found: Contamination, max_share: float | None) -> None:
         "take the rows out of the sources, or raise ingest.decontamination.max_share"
     )
     raise ContaminationError("\n".join([head, *lines, *more, cure]))
-
-
-def _keys(draft: Draft, near: Neighbours) -> list[Key]:
-    """What a row shares with another that repeats it: exact repetitions first."""
-    if draft.task.modality is Modality.TEXT:
-        clusters = (near.cluster(draft.content_id), draft.style, near.cluster(_target(draft)))
-        exact = text_key(draft.task, draft.input, draft.style, draft.text)
-        keys: list[Key] = [("text", draft.task, *exact), ("near text", draft.task, *clusters)]
-    else:
-        keys = [("content", draft.content_id), ("near content", near.cluster(draft.content_id))]
-    if draft.picture_id:
-        keys += [("content", draft.picture_id), ("near content", near.cluster(draft.picture_id))]
-    return keys
 
 
 def _leak(draft: Draft, twin: Draft, near: Neighbours) -> Leak:

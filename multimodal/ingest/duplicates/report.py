@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from multimodal.dataset import PartWriter
 from multimodal.errors import DatasetError
 from multimodal.fingerprint import write_json
 from multimodal.ingest.duplicates.clusters import Neighbours
 from multimodal.ingest.duplicates.leaks import Contamination, Leak
+from multimodal.parts import PartWriter
 
 NAME = "duplicates.json"
 CLUSTER_SCHEMA = pa.schema([(name, pa.string()) for name in ("content_id", "modality", "cluster")])

@@ -1,0 +1,105 @@
+"""Parts cut by content: what is held decides a part's bytes, and a later dataset takes over what did not change."""
+
+from functools import partial
+
+import pyarrow.parquet as pq
+import pytest
+
+from multimodal import media_parts
+from multimodal.dataset import Dataset, DatasetWriter
+from multimodal.errors import DatasetError
+from multimodal.fingerprint import file_digests, read_index
+from multimodal.sample import Content, Modality, UnreadContent, content_digest
+
+
+@pytest.fixture
+def short_parts(monkeypatch):
+    """Parts of four contents on average."""
+    monkeypatch.setattr(media_parts, "CONTENTS_PER_PART", 4)
+
+
+def content(number):
+    data = f"content {number}".encode()
+    return Content(content_digest(data), Modality.IMAGE, data)
+
+
+def unread(number, reads):
+    one = content(number)
+
+    def read():
+        reads.append(number)
+        return one.data
+
+    return UnreadContent(one.content_id, one.modality, one.size, read)
+
+
+def write(workspace, name, contents):
+    folder = workspace / "dataset" / name
+    with DatasetWriter.open(folder, workspace / "ledger" / name, {}) as writer:
+        for one in contents:
+            writer.add_media(one)
+    return folder
+
+
+def parts(folder):
+    return {path.name: path for path in sorted(folder.glob("media-*.parquet"))}
+
+
+def test_a_changed_content_changes_its_part_alone(short_parts, tmp_path):
+    """All other parts are the same files on disk, and of their contents nothing is read."""
+    first = write(tmp_path, "a", map(content, range(60)))
+    reads = []
+    second = write(tmp_path, "b", [unread(99 if number == 30 else number, reads) for number in range(60)])
+    before, after = parts(first), parts(second)
+    assert len(before) > 8
+    shared = {path.stat().st_ino for path in before.values()} & {path.stat().st_ino for path in after.values()}
+    assert len(shared) >= len(before) - 2  # it may have ended a part: then two have become one
+    assert 99 in reads and len(reads) < 30
+    assert {one.data for one in Dataset(second).contents()} == {
+        content(99 if number == 30 else number).data for number in range(60)
+    }
+    assert read_index(second)["files"] == file_digests(second)
+
+
+@pytest.mark.parametrize("change", [lambda numbers: numbers[1:], lambda numbers: [99, *numbers]], ids=["gone", "new"])
+def test_parts_after_a_removed_or_a_new_content_stay(short_parts, tmp_path, change):
+    """Cuts go by content, not by count: the sequence falls into step again at the next cut."""
+    first = write(tmp_path, "a", map(content, range(60)))
+    second = write(tmp_path, "b", map(content, change(list(range(60)))))
+    digests = [set(file_digests(folder).values()) for folder in (first, second)]
+    assert len(digests[0] - digests[1]) <= 2
+
+
+def test_what_was_there_before_makes_no_difference(short_parts, tmp_path):
+    """A dataset that takes parts over has the bytes of one that is written from nothing."""
+    write(tmp_path / "one", "a", map(content, range(0, 60)))
+    taken = write(tmp_path / "one", "b", map(content, range(20, 80)))
+    alone = write(tmp_path / "two", "b", map(content, range(20, 80)))
+    assert file_digests(taken) == file_digests(alone)
+    assert read_index(taken) == read_index(alone)
+
+
+def test_a_part_that_is_gone_or_an_index_that_is_damaged_costs_time_only(short_parts, tmp_path):
+    """Earlier datasets may be deleted at any moment."""
+    first = write(tmp_path, "a", map(content, range(30)))
+    for path in parts(first).values():
+        path.unlink()
+    second = write(tmp_path, "b", map(content, range(30)))
+    (first / "index.json").write_text("{")
+    third = write(tmp_path, "c", map(content, range(30)))
+    assert file_digests(second) == file_digests(third)
+
+
+def test_large_contents_make_short_parts(monkeypatch, tmp_path):
+    """Bytes end a part too: what waits in memory is bounded."""
+    monkeypatch.setattr(media_parts, "BYTES_PER_PART", 27)
+    folder = write(tmp_path, "a", map(content, range(12)))
+    assert {pq.read_metadata(path).num_rows for path in parts(folder).values()} == {3}
+
+
+def test_a_content_that_changed_or_went_away_says_so(tmp_path):
+    """Its row was settled by what the file held a moment ago: the ingest must begin again."""
+    changed = UnreadContent(content(1).content_id, Modality.IMAGE, 9, partial(bytes, b"other"))
+    with pytest.raises(DatasetError, match=r"changed while it was ingested.*ingest again"):
+        write(tmp_path, "a", [changed])
+    assert not (tmp_path / "dataset" / "a").exists()
