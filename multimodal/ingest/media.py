@@ -14,7 +14,7 @@ from multimodal.ingest.pictures import decode_picture
 from multimodal.ingest.quality import check_picture, check_sound
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.sounds import decode_sound
-from multimodal.sample import Modality, content_digest
+from multimodal.sample import Modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,9 @@ class MediaFacts:
     """What is known of a media file once it has been decoded.
 
     Args:
-        content_id: `content_digest` of its bytes.
         measures: what was measured of it.
     """
 
-    content_id: str
     measures: Measures = field(default_factory=dict)
 
 
@@ -74,7 +72,7 @@ def check_media(data: bytes, modality: Modality, checks: CheckOptions) -> MediaF
     except MediaError as error:
         error.measures = measures
         raise
-    return MediaFacts(content_digest(data), measures)
+    return MediaFacts(measures)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -276,8 +276,8 @@ def _answer(answered: Answered) -> Answer:
 def _result(file: MediaFile | Media, answer: Answer) -> Result:
     facts = MediaFacts(**answer)
     if isinstance(file, MediaFile):
-        return Content(facts.content_id, file.modality, file.data), facts
-    return UnreadContent(facts.content_id, file.modality, int(facts.measures["bytes"]), file.read), facts
+        return Content(file.content_id, file.modality, file.data), facts
+    return UnreadContent(file.content_id, file.modality, int(facts.measures["bytes"]), file.read), facts
 
 
 def _available_cores() -> int:

@@ -106,7 +106,10 @@ def _mix(file: soundfile.SoundFile, limits: CheckOptions | None) -> Wave:
     most = limits.max_clip_seconds * file.samplerate if limits is not None else float("inf")
     blocks: list[Wave] = []
     frames = 0
-    while len(block := file.read(max(1, BLOCK_SAMPLES // file.channels), dtype="float32", always_2d=True)):
+    while frames < file.frames:  # libsndfile reads no further; to ask again costs compressed formats a seek
+        block = file.read(max(1, BLOCK_SAMPLES // file.channels), dtype="float32", always_2d=True)
+        if not len(block):
+            break
         with np.errstate(over="ignore", invalid="ignore"):
             mixed = block[:, 0] if file.channels == 1 else block.mean(axis=1)
         if not np.isfinite(mixed).all():

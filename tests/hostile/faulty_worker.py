@@ -8,7 +8,6 @@ import warnings
 from multimodal.errors import MediaError
 from multimodal.ingest.media import MediaFacts
 from multimodal.ingest.sandbox_worker import main
-from multimodal.sample import content_digest
 
 
 def obey(data, modality, checks):
@@ -29,7 +28,7 @@ def obey(data, modality, checks):
     if data == b"refuse":
         raise MediaError("wrong_format", "as ordered")
     warnings.warn("nobody hears this", stacklevel=1)
-    return MediaFacts(content_digest(data))
+    return MediaFacts()
 
 
 if __name__ == "__main__":

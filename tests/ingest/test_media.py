@@ -13,7 +13,7 @@ from multimodal.errors import MediaError
 from multimodal.ingest.media import check_media, read_file
 from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.reasons import Reason
-from multimodal.sample import Modality, content_digest
+from multimodal.sample import Modality
 
 CHECKS = CheckOptions()
 
@@ -142,12 +142,12 @@ def test_random_damage_never_escapes_the_typed_reasons(picture, sound):
     assert refused > 50
 
 
-def test_reading_keeps_the_bytes_and_keys_them(tmp_path, picture):
-    """The content is the file's bytes as found, keyed by their digest."""
+def test_reading_keeps_the_bytes(tmp_path, picture):
+    """The content is the file's bytes as found, and they are measured."""
     (tmp_path / "a.jpg").write_bytes(picture())
     data = read_file(tmp_path / "a.jpg", CHECKS)
     assert data == picture()
-    assert check_media(data, Modality.IMAGE, CHECKS).content_id == content_digest(picture())
+    assert check_media(data, Modality.IMAGE, CHECKS).measures["bytes"] == len(data)
 
 
 def test_what_is_no_plain_file_is_missing(tmp_path, picture):
