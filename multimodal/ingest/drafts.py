@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from multimodal.errors import MediaError, SourceError
@@ -21,7 +21,7 @@ SPLIT_WORDS = {"validation": Split.VAL, "valid": Split.VAL, "dev": Split.VAL, "t
 """Usual words for splits, beside our own; `split_values` of a source goes first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Draft:
     """A sample before its split is known; `content_id`, `picture_id` and `group` are "" until the media has been read.
 
@@ -51,21 +51,22 @@ class Draft:
     @property
     def files(self) -> list[tuple[MediaRef, Modality]]:
         """The media files that the row names."""
-        named = ((self.media, self.task.modality), (self.picture, Modality.IMAGE))
-        return [(ref, modality) for ref, modality in named if ref is not None]
+        files = [] if self.media is None else [(self.media, self.task.modality)]
+        return files if self.picture is None else [*files, (self.picture, Modality.IMAGE)]
 
     @property
     def sample_id(self) -> str:
         """The key of the sample to be."""
         return sample_digest(self.content_id, self.task, self.style, self.text, self.hint, self.picture_id)
 
-    def with_contents(self, content_ids: Mapping[tuple[MediaRef, Modality], str]) -> Draft:
-        """The draft of a row whose files have been read; a row of media without a group is a group with its content."""
-        if not self.files:
-            return self
-        picture_id = "" if self.picture is None else content_ids[self.picture, Modality.IMAGE]
-        content_id = self.content_id if self.media is None else content_ids[self.media, self.task.modality]
-        return replace(self, picture_id=picture_id, content_id=content_id, group=self.group or content_id)
+    def take_contents(self, content_ids: Sequence[str]) -> None:
+        """Take what `files` hold, now that it is known; a row of media without a group is a group with its content."""
+        rest = iter(content_ids)
+        if self.media is not None:
+            self.content_id = next(rest)
+            self.group = self.group or self.content_id
+        if self.picture is not None:
+            self.picture_id = next(rest)
 
     def sample(self, sample_id: str, split: Split) -> Sample:
         """The finished sample."""
@@ -165,7 +166,8 @@ def _with_text_content(draft: Draft) -> Draft:
     target = content_digest(draft.text.encode())
     own = content_digest(draft.input.encode()) if draft.input else target
     group = min(own, target) if draft.task is Task.RESTYLE else target
-    return replace(draft, content_id=own, group=draft.group or group)
+    draft.content_id, draft.group = own, draft.group or group
+    return draft
 
 
 def _originals(row: Row, texts: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ from multimodal.ingest.measures import Measures
 from multimodal.ingest.memory import IngestMemory
 from multimodal.ingest.options import CheckOptions, IngestOptions
 from multimodal.ingest.outliers import Outlier
-from multimodal.ingest.profiler import Profiler
-from multimodal.ingest.reader import Reader, Row
+from multimodal.ingest.profiler import File, Profiler
+from multimodal.ingest.reader import Reader
 from multimodal.ingest.readers import open_reader
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.refs import MediaRef, files_of, read_ref
@@ -116,11 +116,18 @@ def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Prog
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """A row on its way to its fate: a draft, or the error that quarantines it; and what was measured of its text."""
+    """A row on its way to its fate.
+
+    Args:
+        draft: of its sample, or the error that quarantines it.
+        files: that a draft names.
+        measures: what was measured of its text.
+    """
 
     source: str
     uri: str
     draft: Draft | MediaError
+    files: Sequence[File]
     measures: Measures
 
 
@@ -141,7 +148,7 @@ class _Intake:
         self._splits = (ClusterSplitAssigner if options.splits.by_cluster else SplitAssigner)(options.splits)
         self._kept = KeptRows(writer.ledger_folder)
         self._pictures: set[str] = set()
-        self._media: dict[tuple[MediaRef, Modality], str | MediaError] = {}
+        self._media: dict[File, str | MediaError] = {}
         self._written: set[str] = set()
         self._profiler = Profiler(options.checks)
         # What is nearly the same, and what stands out, shows when all rows are known.
@@ -150,16 +157,14 @@ class _Intake:
 
     def add(self, chunk: list[_Claim]) -> None:
         """Decode the media files that have not been decoded yet, then settle the rows in order."""
-        drafts = [claim.draft for claim in chunk if isinstance(claim.draft, Draft)]
-        needed = dict.fromkeys(key for draft in drafts for key in draft.files)
+        needed = dict.fromkeys(key for claim in chunk for key in claim.files)
         new = [key for key in needed if key not in self._media]
         for key, result in zip(new, self._sandbox.inspect(self._unread(*key) for key in new), strict=True):
             self._media[key] = result if isinstance(result, MediaError) else self._store(result[0])
             self._profiler.add_media(key, (result if isinstance(result, MediaError) else result[1]).measures)
         for claim in chunk:
             row = self._settle(claim)
-            files = claim.draft.files if isinstance(claim.draft, Draft) else []
-            self._profiler.add_row(claim.measures, files, row.fate is Fate.KEPT)
+            self._profiler.add_row(claim.measures, claim.files, row.fate is Fate.KEPT)
             if self._waiting is None:
                 self._writer.add_ledger(row)
             else:
@@ -205,7 +210,7 @@ class _Intake:
         return content.content_id
 
     def _settle(self, claim: _Claim) -> LedgerRow:
-        source, uri, draft = claim.source, _printable(claim.uri), self._with_media(claim.draft)
+        source, uri, draft = claim.source, _printable(claim.uri), self._with_contents(claim)
         if isinstance(draft, MediaError):
             return LedgerRow(source, uri, Fate.QUARANTINED, draft.reason, _printable(draft.detail))
         self._splits.add(draft)
@@ -213,21 +218,24 @@ class _Intake:
         sample_id = draft.sample_id
         first = self._kept.add(sample_id, draft)
         if first is None:
-            self._pictures |= {draft.picture_id} - {""}
+            if draft.picture_id:
+                self._pictures.add(draft.picture_id)
             return LedgerRow(source, uri, Fate.KEPT, sample_id=sample_id)
         same = f"same content and text as {first.source} {first.uri}"
         return LedgerRow(source, uri, Fate.DUPLICATE, "", same, sample_id, sample_id)
 
-    def _with_media(self, draft: Draft | MediaError) -> Draft | MediaError:
-        if isinstance(draft, MediaError):
-            return draft
-        contents: dict[tuple[MediaRef, Modality], str] = {}
-        for key in draft.files:
-            found = self._media[key]
-            if isinstance(found, MediaError):
-                return found
-            contents[key] = found
-        return draft.with_contents(contents)
+    def _with_contents(self, claim: _Claim) -> Draft | MediaError:
+        """The draft with the ids of what its files hold, or why the first of them cannot be used."""
+        if isinstance(claim.draft, MediaError):
+            return claim.draft
+        found: list[str] = []
+        for file in claim.files:
+            content = self._media[file]
+            if isinstance(content, MediaError):
+                return content
+            found.append(content)
+        claim.draft.take_contents(found)
+        return claim.draft
 
 
 def _claims(readers: Iterable[Reader], checks: CheckOptions) -> Iterator[_Claim]:
@@ -235,14 +243,11 @@ def _claims(readers: Iterable[Reader], checks: CheckOptions) -> Iterator[_Claim]
         drafter = Drafter(reader, checks)
         for row in reader.rows():
             measures: Measures = {}
-            yield _Claim(reader.source.name, row.uri, _draft(drafter, row, measures), measures)
-
-
-def _draft(drafter: Drafter, row: Row, measures: Measures) -> Draft | MediaError:
-    try:
-        return drafter.draft(row, measures)
-    except MediaError as error:
-        return error
+            try:
+                draft = drafter.draft(row, measures)
+                yield _Claim(reader.source.name, row.uri, draft, draft.files, measures)
+            except MediaError as error:
+                yield _Claim(reader.source.name, row.uri, error, (), measures)
 
 
 def _judged(row: LedgerRow, refused: Mapping[str, Outlier]) -> LedgerRow:
