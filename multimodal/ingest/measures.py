@@ -20,12 +20,11 @@ FULL_SCALE = 0.999
 NO_SOUND_DBFS = -200.0
 """Stands for the level of a sound that is zero throughout."""
 
-GRID_PIXELS = 256
+GRID_PIXELS = 128
 CENTRE_PIXELS = 128
 SPECTRUM_SAMPLES, SPECTRUM_WINDOWS = 512, 32
 _HANN = np.hanning(SPECTRUM_SAMPLES).astype(np.float32)
 _RAMP = np.arange(SPECTRUM_SAMPLES)
-_LUMA, _LEVELS = np.array([0.299, 0.587, 0.114]), np.arange(256.0)
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 BANDWIDTH_POWER = 1e-6
 """Share of a sound's power that may lie above its bandwidth: 60 dB below all of it."""
@@ -34,7 +33,7 @@ BANDWIDTH_POWER = 1e-6
 def picture_measures(picture: Image.Image, min_contrast: int = 0) -> Measures:
     """Brightness, contrast and sharpness of a decoded picture.
 
-    - `brightness`: mean luma (ITU-R 601), 0 to 255, over a grid of at most 256 x 256 pixels.
+    - `brightness`: mean luma (ITU-R 601), 0 to 255, over a grid of at most 128 x 128 pixels.
     - `contrast`: levels of 0 to 255 between darkest and brightest in the channel where they differ most, over the same
       grid; over all pixels where the grid's stays below `min_contrast`, since a mark may lie between.
     - `sharpness`: variance of the Laplacian of the luma (Pech-Pacheco et al. 2000) of the central 128 x 128 pixels.
@@ -46,11 +45,10 @@ def picture_measures(picture: Image.Image, min_contrast: int = 0) -> Measures:
     grid = picture
     if max(width, height) > GRID_PIXELS:
         grid = picture.resize((min(width, GRID_PIXELS), min(height, GRID_PIXELS)), Image.Resampling.NEAREST)
-    counts = np.array(grid.histogram(), np.float64).reshape(3, 256)
-    contrast = _contrast(counts)
+    contrast = _contrast(grid)
     if contrast < min_contrast and grid is not picture:
-        contrast = _contrast(np.array(picture.histogram(), np.float64).reshape(3, 256))
-    brightness = float(_LUMA @ counts @ _LEVELS) / (grid.width * grid.height)
+        contrast = _contrast(picture)
+    brightness = float(np.asarray(grid.convert("L")).mean(dtype=np.float32))
     return {"brightness": brightness, "contrast": contrast, "sharpness": _sharpness(picture)}
 
 
@@ -98,10 +96,9 @@ def text_measures(text: str) -> Measures:
     }
 
 
-def _contrast(counts: Numbers) -> int:
-    """Of pixels by level [channels, 256]."""
-    occurs = counts > 0
-    return int((255 - occurs[:, ::-1].argmax(axis=1) - occurs.argmax(axis=1)).max())
+def _contrast(picture: Image.Image) -> int:
+    extrema: Any = picture.getextrema()
+    return int(max(high - low for low, high in extrema))
 
 
 def _sharpness(picture: Image.Image) -> float:
