@@ -1,11 +1,12 @@
 """What safe decoding costs: a whole ingest against the barest loop that decodes and hashes the same files.
 
-    python -m pytest tests/benchmarks/test_ingest.py -m benchmark -s
+    python -m pytest tests/benchmarks/test_ingest.py -m benchmark -s        about two minutes
 
-Times are of the processor, all processes together: on a busy machine the ratio stays about what it is. What the worker
-processes need to start is shown by itself: it is paid once, however long the ingest. The goal is a ratio of 0.7. A
-picture of 160 px is decoded about as fast as its row is read, hashed, written and entered in the ledger, and stays
-below; the floors are what was measured, less the noise of a busy machine.
+The share per core is of the processor's time, all processes together: on a busy machine it stays about what it is. The
+share in total is of wall clock, with two decoders, and wants two idle cores. What the worker processes need to start is
+shown by itself and taken off: it is paid once, however long the ingest. The goals are 0.7 and 1.3. A picture of 160 px
+is decoded about as fast as its row is read, measured, hashed, written and entered in the ledger, and stays below both;
+the floors are what was measured, less the noise of a busy machine.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import csv
 import hashlib
 import io
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,12 +65,19 @@ def seconds_of(work: Callable[[], object]) -> float:
     return sum(os.times()[:4]) - sum(before[:4])
 
 
+def wall_of(work: Callable[[], object]) -> float:
+    """Seconds on the clock."""
+    before = time.monotonic()
+    work()
+    return time.monotonic() - before
+
+
 @pytest.mark.parametrize(
     ("task", "count", "make", "decode", "floor"),
     [
-        ("caption", 6000, lambda number: photograph(number, 160), decode_picture, 0.4),
-        ("caption", 300, lambda number: photograph(number, 1024), decode_picture, 0.6),
-        ("transcribe", 1500, utterance, decode_sound, 0.7),
+        ("caption", 6000, lambda number: photograph(number, 160), decode_picture, 0.25),
+        ("caption", 300, lambda number: photograph(number, 1024), decode_picture, 0.55),
+        ("transcribe", 1500, utterance, decode_sound, 0.55),
     ],
     ids=["pictures of 160 px", "pictures of 1024 px", "speech"],
 )
@@ -94,16 +103,18 @@ def test_throughput(
             decode(data)
             hashlib.sha256(data).hexdigest()
 
-    def whole(limit: int, name: str) -> float:
+    def whole(limit: int, name: str, workers: int = 1) -> None:
         source = {"name": "s", "path": tmp_path / "m.csv", "task": task, "limit": limit}
-        options = IngestOptions(sources=[source], sandbox={"workers": 1})
-        return seconds_of(lambda: ingest(options, seed=0, workspace=tmp_path / name))
+        options = IngestOptions.model_validate({"sources": [source], "sandbox": {"workers": workers}})
+        ingest(options, seed=0, workspace=tmp_path / name)
 
     whole(1, "imports")
-    start = whole(1, "start")
-    before, fully, after = seconds_of(bare), whole(count, "w") - start, seconds_of(bare)
-    barely = (before + after) / 2  # the machine may have become faster or slower meanwhile
+    start = seconds_of(lambda: whole(1, "start"))
+    before, fully = seconds_of(bare), seconds_of(lambda: whole(count, "one")) - start
+    barely = (before + seconds_of(bare)) / 2  # the machine may have become faster or slower meanwhile
+    waited = wall_of(lambda: whole(count, "two", 2)) - wall_of(lambda: whole(1, "start of two", 2))
     name = request.node.callspec.id
     print(f"\n{name}: decode and hash {count / barely:,.0f}/s, whole ingest {count / fully:,.0f}/s, ", end="")
-    print(f"ratio {barely / fully:.2f} (start {start:.2f} s)")
+    print(f"{barely / fully:.2f} per core; two decoders {count / waited:,.0f}/s, {barely / waited:.2f} in total ", end="")
+    print(f"(start {start:.2f} s)")
     assert barely / fully >= floor
