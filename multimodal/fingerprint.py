@@ -23,8 +23,9 @@ from typing import Any
 INDEX = "index.json"
 """Name of the file that is written last: a folder without it is not there."""
 
-ABANDONED_SECONDS = 60
-"""A temporary folder that no process holds, and that nothing was added to for so long, is removed."""
+ABANDONED_SECONDS = 6 * 3600
+"""A temporary folder that no process of this machine holds, and that nothing was added to for so long, is removed: so
+long, because another machine may hold it through a file system whose locks are each machine's own."""
 
 CHECKSUM = "checksum"
 """Key of an index: digest of all its other values."""
@@ -146,15 +147,16 @@ def new_folder(folder: Path) -> Iterator[Path]:
     content, so both hold the same. What killed processes left half-written is removed.
     """
     _remove_abandoned(folder.parent)
-    temporary = _sibling(folder)
+    temporary, replaced = _sibling(folder), _sibling(folder)
     temporary.mkdir(parents=True)
-    lock = os.open(temporary, os.O_RDONLY)  # held while this process lives, however it ends
+    lock = os.open(temporary, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)  # held while this process lives, however it ends
         yield temporary
-        if folder.exists():
-            shutil.rmtree(folder)
         try:
+            with suppress(FileNotFoundError):  # moved away at once: removing takes time, in which readers would miss it
+                folder.replace(replaced)
             temporary.replace(folder)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
@@ -162,6 +164,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     finally:
         os.close(lock)
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _remove_abandoned(parent: Path) -> None:

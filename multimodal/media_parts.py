@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pyarrow as pa
 
-from multimodal.fingerprint import INDEX, digest, read_index
+from multimodal.fingerprint import INDEX, code_version, digest, file_digest, read_index
 from multimodal.parts import PartWriter
 from multimodal.sample import Content, UnreadContent
 
@@ -68,7 +68,7 @@ class MediaWriter:
         if not self._waiting:
             return
         name = f"{MEDIA}-{len(self.keys):05d}.parquet"
-        key = digest([pa.__version__, [(one.content_id, one.modality) for one in self._waiting]])
+        key = digest([_writer_version(), [(one.content_id, one.modality) for one in self._waiting]])
         if not self._link(name, key):
             self._write(len(self.keys))
         self.keys[name] = key
@@ -78,17 +78,21 @@ class MediaWriter:
         """Take the part from an earlier dataset, False where none has it."""
         if key not in self._earlier:
             return False
-        path, file_digest = self._earlier[key]
+        path, written = self._earlier[key]
+        own = self._folder / name
         try:
             try:
-                os.link(path, self._folder / name)
+                os.link(path, own)
             except FileNotFoundError:
                 raise
             except OSError:  # the file system has no links, or not so many
-                shutil.copyfile(path, self._folder / name)
+                shutil.copyfile(path, own)
         except FileNotFoundError:  # deleted meanwhile
             return False
-        self.digests[name] = file_digest
+        if file_digest(own) != written:  # damaged since: what this dataset holds shall be whole
+            own.unlink()
+            return False
+        self.digests[name] = written
         return True
 
     def _write(self, number: int) -> None:
@@ -111,6 +115,13 @@ class MediaWriter:
                 index = read_index(path.parent) or {}
             except (OSError, ValueError):  # deleted meanwhile, or damaged: nothing to share
                 continue
-            for name, key in index.get("media_parts", {}).items():
-                found[key] = path.parent / name, index["files"][name]
+            files, parts = (index.get(name) if isinstance(index, dict) else None for name in ("files", "media_parts"))
+            if isinstance(files, dict) and isinstance(parts, dict):
+                found |= {key: (path.parent / name, files[name]) for name, key in parts.items() if name in files}
         return found
+
+
+@cache
+def _writer_version() -> str:
+    """What else the bytes of a part depend on: how, and by what, it is written."""
+    return f"{pa.__version__} {code_version('media_parts.py', 'parts.py')}"

@@ -91,13 +91,7 @@ class UnreadContent:
         Raises:
             DatasetError: they are others than they were.
         """
-        try:
-            data = self.read()
-        except MediaError as error:
-            raise DatasetError(f"a file is gone since this ingest began: {error.detail}; ingest again") from error
-        if content_digest(data) != self.content_id:
-            raise DatasetError(f"a file changed while it was ingested: it held {self.content_id}; ingest again")
-        return data
+        return read_unchanged(self.read, self.content_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +151,21 @@ def normalise(text: str) -> str:
 def content_digest(data: bytes) -> str:
     """SHA-256 of the bytes, first 32 hex digits: the key of a content everywhere."""
     return hashlib.sha256(data).hexdigest()[:32]
+
+
+def read_unchanged(read: Callable[[], bytes], content_id: str) -> bytes:
+    """Bytes that must be those of a content.
+
+    Raises:
+        DatasetError: they are others, or gone.
+    """
+    try:
+        data = read()
+    except MediaError as error:
+        raise DatasetError(f"a file is gone since this ingest began: {error.detail}; ingest again") from error
+    if content_digest(data) != content_id:
+        raise DatasetError(f"a file changed while it was ingested: it held content {content_id}; ingest again")
+    return data
 
 
 def sample_digest(content_id: str, task: str, style: str, text: str, *further: str) -> str:

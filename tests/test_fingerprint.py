@@ -118,8 +118,8 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_holds_is_no
     command = [sys.executable, "-c", code, str(tmp_path / "a")]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     left = tmp_path / process.stdout.readline().strip()
-    hour_ago = time.time() - 3600
-    os.utime(left, (hour_ago, hour_ago))
+    day_ago = time.time() - 86_400
+    os.utime(left, (day_ago, day_ago))
     with new_folder(tmp_path / "b"):
         assert (left / "half").exists()
     process.kill()

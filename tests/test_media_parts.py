@@ -103,3 +103,22 @@ def test_a_content_that_changed_or_went_away_says_so(tmp_path):
     with pytest.raises(DatasetError, match=r"changed while it was ingested.*ingest again"):
         write(tmp_path, "a", [changed])
     assert not (tmp_path / "dataset" / "a").exists()
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:50], lambda data: data[:99] + b"?" + data[100:]])
+def test_a_damaged_part_is_written_anew(short_parts, tmp_path, damage):
+    """What an earlier dataset has lost, the next one does not inherit."""
+    first = write(tmp_path, "a", map(content, range(30)))
+    alone = file_digests(first)
+    for path in parts(first).values():
+        path.write_bytes(damage(path.read_bytes()))
+    second = write(tmp_path, "b", map(content, range(30)))
+    assert file_digests(second) == alone != file_digests(first)
+
+
+@pytest.mark.parametrize("index", ["[]", '{"media_parts": 7}', '{"media_parts": {"a": "b"}, "files": {}}'])
+def test_an_odd_index_shares_nothing(tmp_path, index):
+    """Whatever lies in another dataset's folder, this one is written."""
+    write(tmp_path, "a", [content(1)])
+    (tmp_path / "dataset" / "a" / "index.json").write_text(index)
+    assert len(parts(write(tmp_path, "b", [content(1)]))) == 1

@@ -31,6 +31,9 @@ def _connect(path: Path, schema: str) -> sqlite3.Connection:
         # With a write-ahead log a killed process loses its last answers, never the file.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if sound != "ok":  # torn pages would stop this run and every later one at the first look into them
+            raise sqlite3.DatabaseError(sound)
         connection.executescript(schema)
     except BaseException:
         connection.close()

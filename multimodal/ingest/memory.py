@@ -70,6 +70,7 @@ class FileState:
         size: in bytes.
         modified, changed: nanoseconds; the second moves whatever tool sets the first back.
         inode: another file under the same name has another one.
+        seen: when that was, nanoseconds.
     """
 
     path: bytes
@@ -77,6 +78,7 @@ class FileState:
     modified: int
     changed: int
     inode: int
+    seen: int = field(default=0, compare=False)
 
     @classmethod
     def of(cls, path: Path) -> Self | None:
@@ -85,6 +87,7 @@ class FileState:
         Raises:
             OSError, ValueError: the name cannot be looked up.
         """
+        seen = time.time_ns()
         try:
             found = path.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -92,12 +95,12 @@ class FileState:
         if not stat.S_ISREG(found.st_mode):
             return None
         name = os.fsencode(path.absolute())
-        return cls(name, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        return cls(name, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, seen)
 
     @property
     def is_settled(self) -> bool:
-        """Whether a change from now on must show in the times."""
-        return time.time_ns() - max(self.modified, self.changed) > RACY_NS
+        """Whether a change after the stat must show in the times."""
+        return self.seen - max(self.modified, self.changed) > RACY_NS
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from multimodal.ingest.memory import Answer, IngestMemory, checks_key
 from multimodal.ingest.options import CheckOptions, SandboxOptions
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.sandbox_worker import OUT_OF_MEMORY, READY, pack
-from multimodal.sample import Content, Modality, UnreadContent, content_digest
+from multimodal.sample import Content, Modality, UnreadContent, content_digest, read_unchanged
 
 WORKER = "multimodal.ingest.sandbox_worker"
 FILES_PER_BATCH = 16
@@ -103,6 +103,7 @@ class Sandbox:
 
         Raises:
             MultimodalError: the worker processes do not start.
+            DatasetError: a file does not hold the content that it is known to.
         """
         for answer in self.answers(media):
             yield answer if isinstance(answer, MediaError) else _result(*answer)
@@ -242,6 +243,8 @@ class _Worker:
 
 
 def _read(media: Media) -> MediaFile | MediaError:
+    if media.content_id:
+        return MediaFile(read_unchanged(media.read, media.content_id), media.modality, media.content_id)
     try:
         data = media.read()
         return MediaFile(data, media.modality, content_digest(data))

@@ -23,7 +23,7 @@ from multimodal.dataset import (
     ledger_row,
     ledger_values,
 )
-from multimodal.errors import MediaError
+from multimodal.errors import DatasetError, MediaError
 from multimodal.fingerprint import code_version, digest, fingerprint, read_index
 from multimodal.ingest.cluster_splits import ClusterSplitAssigner
 from multimodal.ingest.digests import digests
@@ -110,6 +110,7 @@ def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Prog
                     if progress is not None:
                         progress(done, sum(found.rows.values()))
                 intake.finish()
+                _refuse_changes(readers, found, memory)
     refuse_leaks(read_report(ledger).contamination, options.decontamination.max_share)
     return Dataset(folder).info
 
@@ -210,7 +211,7 @@ class _Intake:
         return content.content_id
 
     def _settle(self, claim: _Claim) -> LedgerRow:
-        source, uri, draft = claim.source, _printable(claim.uri), self._with_contents(claim)
+        source, uri, draft = claim.source, claim.uri, self._with_contents(claim)
         if isinstance(draft, MediaError):
             return LedgerRow(source, uri, Fate.QUARANTINED, draft.reason, _printable(draft.detail))
         self._splits.add(draft)
@@ -243,11 +244,13 @@ def _claims(readers: Iterable[Reader], checks: CheckOptions) -> Iterator[_Claim]
         drafter = Drafter(reader, checks)
         for row in reader.rows():
             measures: Measures = {}
+            uri = row.uri if row.uri.isascii() else _printable(row.uri)
             try:
                 draft = drafter.draft(row, measures)
-                yield _Claim(reader.source.name, row.uri, draft, draft.files, measures)
+                draft.uri = uri
+                yield _Claim(reader.source.name, uri, draft, draft.files, measures)
             except MediaError as error:
-                yield _Claim(reader.source.name, row.uri, error, (), measures)
+                yield _Claim(reader.source.name, uri, error, (), measures)
 
 
 def _judged(row: LedgerRow, refused: Mapping[str, Outlier]) -> LedgerRow:
@@ -281,6 +284,18 @@ def _inputs(
     inputs.rows[reader.source.name] = rows
     inputs.digests.update((path, one) for path, one in zip(names, found, strict=True) if isinstance(path, Path))
     return reader.source.name, [(_printable(name), one) for name, one in zip(names.values(), found, strict=True)]
+
+
+def _refuse_changes(readers: Iterable[Reader], inputs: _Inputs, memory: IngestMemory) -> None:
+    """Refuse rows that were read from other files than those that the fingerprint stands for.
+
+    Raises:
+        DatasetError: a manifest, a list or an archive has changed since it was hashed.
+    """
+    files = dict.fromkeys(path for reader in readers for path in reader.text_files() if path in inputs.digests)
+    for path, found in zip(files, digests([(path, math.inf) for path in files], memory), strict=True):
+        if found != inputs.digests[path]:
+            raise DatasetError(f"{path} changed while it was ingested; ingest again")
 
 
 def _hashers() -> ThreadPoolExecutor:

@@ -115,6 +115,8 @@ def test_throughput(
     waited = wall_of(lambda: whole(count, "two", 2)) - wall_of(lambda: whole(1, "start of two", 2))
     name = request.node.callspec.id
     print(f"\n{name}: decode and hash {count / barely:,.0f}/s, whole ingest {count / fully:,.0f}/s, ", end="")
-    print(f"{barely / fully:.2f} per core; two decoders {count / waited:,.0f}/s, {barely / waited:.2f} in total ", end="")
+    print(
+        f"{barely / fully:.2f} per core; two decoders {count / waited:,.0f}/s, {barely / waited:.2f} in total ", end=""
+    )
     print(f"(start {start:.2f} s)")
     assert barely / fully >= floor

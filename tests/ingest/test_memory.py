@@ -12,8 +12,10 @@ import pytest
 
 from multimodal import media_parts
 from multimodal.dataset import Dataset
+from multimodal.errors import DatasetError
 from multimodal.ingest import digests as digests_module
 from multimodal.ingest import ingest, memory, plan_ingest, stage
+from multimodal.ingest.duplicates.options import DuplicateOptions
 from multimodal.ingest.memory import MEMORY, FileState, IngestMemory, checks_key
 from multimodal.ingest.options import CheckOptions, IngestOptions
 from multimodal.ingest.reasons import Reason
@@ -250,3 +252,68 @@ def test_killed_at_any_moment_it_ends_with_the_same_dataset(tmp_path, picture, m
     found = ingest(options, seed=0, workspace=tmp_path / "w")
     assert contents_of(found.path) == contents_of(undisturbed.path)
     assert contents_of(found.ledger) == contents_of(undisturbed.ledger)
+
+
+@pytest.fixture
+def change_after_plan(monkeypatch, picture, tmp_path):
+    """Makes all pictures others, or removes them, between their hashing and their decoding."""
+
+    def prepare(change):
+        plan = stage._plan
+
+        def and_then_change(*args):
+            found = plan(*args)
+            for number in range(PICTURES):
+                path = tmp_path / f"{number}.jpg"
+                path.write_bytes(picture(number + 50)) if change == "other" else path.unlink()
+            return found
+
+        monkeypatch.setattr(stage, "_plan", and_then_change)
+
+    return prepare
+
+
+@pytest.mark.parametrize("change", ["other", "gone"])
+def test_a_file_that_changes_while_it_is_ingested_stops_the_run(corpus, change_after_plan, tmp_path, change):
+    """Else a dataset would stand under the fingerprint of files that it does not hold."""
+    change_after_plan(change)
+    with pytest.raises(DatasetError, match="ingest again"):
+        ingest(options_of(corpus), seed=0, workspace=tmp_path / "w")
+
+
+@pytest.mark.parametrize("change", ["other", "gone"])
+def test_known_contents_come_from_the_earlier_dataset(corpus, change_after_plan, tmp_path, change):
+    """They are not read, so that it does not matter what becomes of their files once they are hashed."""
+    first = ingest(options_of(corpus), seed=0, workspace=tmp_path / "w")
+    append(corpus, "1.jpg,another caption")
+    change_after_plan(change)
+    second = ingest(options_of(corpus), seed=0, workspace=tmp_path / "w")
+    assert set(Dataset(second.path).contents()) == set(Dataset(first.path).contents())
+
+
+def test_a_manifest_that_changes_while_it_is_ingested_stops_the_run(corpus, monkeypatch, tmp_path):
+    """Its rows were counted and hashed before they were read."""
+    add = stage._Intake.add
+
+    def and_then_change(self, chunk):
+        add(self, chunk)
+        corpus.write_text(corpus.read_text().replace("picture 3", "PICTURE 3"))
+
+    monkeypatch.setattr(stage._Intake, "add", and_then_change)
+    with pytest.raises(DatasetError, match=r"m.csv changed while it was ingested; ingest again"):
+        ingest(options_of(corpus), seed=0, workspace=tmp_path / "w")
+
+
+@pytest.mark.parametrize("name", [MEMORY, "duplicates.db"])
+def test_torn_pages_cost_time_only(corpus, tmp_path, name):
+    """A database whose inside is torn is begun anew, as one that is none."""
+    options = options_of(corpus).model_copy(update={"duplicates": DuplicateOptions(pictures="flag")})
+    first = ingest(options, seed=0, workspace=tmp_path / "w")
+    for path in (tmp_path / "w").glob(f"{name}-*"):
+        path.unlink()
+    file = tmp_path / "w" / name
+    data = bytearray(file.read_bytes())
+    data[4096 + 8 : 3 * 4096] = bytes(2 * 4096 - 8)
+    file.write_bytes(data)
+    append(corpus, "1.jpg,another caption")
+    assert ingest(options, seed=0, workspace=tmp_path / "w").counts.kept == first.counts.kept + 1

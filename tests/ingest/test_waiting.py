@@ -1,6 +1,12 @@
 """Rows that wait on disk come back as they were, in order and by number, and leave nothing behind."""
 
+import os
+from pathlib import Path
+
+from multimodal.dataset import Dataset, read_ledger
+from multimodal.ingest import ingest
 from multimodal.ingest.drafts import Draft
+from multimodal.ingest.options import IngestOptions
 from multimodal.ingest.waiting import ROWS_PER_WRITE, KeptRows, WaitingRows
 from multimodal.sample import Split, Task, content_digest
 
@@ -32,3 +38,15 @@ def test_of_one_sample_the_first_draft_is_kept(tmp_path):
     assert kept.add(ids[1], draft(1)) == drafts[1]
     assert list(kept.items()) == list(zip(ids, drafts, strict=True))
     assert [kept.sample_id(1), kept[0], len(kept)] == [ids[1], drafts[0], 2]
+
+
+def test_a_manifest_whose_name_is_no_utf8_is_read(tmp_path, picture):
+    """Its rows have the name that the ledger gives them, in the samples too."""
+    (tmp_path / "a.jpg").write_bytes(picture())
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.csv"))
+    path.write_text("path,text\na.jpg,a picture\n")
+    options = IngestOptions.model_validate({"sources": [{"name": "s", "path": path, "task": "caption"}]})
+    info = ingest(options, seed=0, workspace=tmp_path / "w")
+    (row,) = read_ledger(info.ledger)
+    (sample,) = Dataset(info.path).samples()
+    assert row.uri == sample.uri == "\\udcff.csv#1"
