@@ -19,6 +19,9 @@ from multimodal.upkeep import GarbageList, StoreSummary, find_garbage, list_stor
 from multimodal.upkeep.stores import store_folders
 from multimodal.verification import verify
 
+SHOWN = 3
+"""Datasets and packages that are named in the table; the JSON names all."""
+
 
 def show_stores(workspace: Path, as_json: bool) -> None:
     """The stores with their encoders, contents, error bounds, and the datasets that need them."""
@@ -31,11 +34,11 @@ def show_stores(workspace: Path, as_json: bool) -> None:
         return
     table = Table(title=f"Latents of {workspace}", title_justify="left")
     for name in ("encoder", "what it is", "storage"):
-        table.add_column(name, overflow="fold")
-    for name in ("contents", "failed", "MB", "L2 error, relative"):
+        table.add_column(name, overflow="fold", no_wrap=name == "encoder")
+    for name in ("contents", "failed", "MB", "L2 error"):
         table.add_column(name, justify="right")
     for name in ("needed by", "last use"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=True)
     for store in stores:
         table.add_row(*_cells(store))
     console().print(table)
@@ -88,8 +91,8 @@ def _show_garbage(workspace: Path, listed: GarbageList, title: str) -> None:
 
 
 def _cells(store: StoreSummary) -> list[Text]:
-    needed = [f"dataset {name[:8]}" for name in store.datasets] + [f"package {name[:8]}" for name in store.packages]
-    last_use = datetime.fromtimestamp(store.last_use).strftime("%Y-%m-%d %H:%M")
+    needed = [*_some("dataset", store.datasets), *_some("package", store.packages)]
+    last_use = datetime.fromtimestamp(store.last_use).strftime("%Y-%m-%d")
     values = (
         store.encoder,
         store.named,
@@ -99,13 +102,19 @@ def _cells(store: StoreSummary) -> list[Text]:
         f"{store.num_bytes / 1e6:,.1f}",
         _bound(store.error_bound),
         "\n".join(needed) or "nothing",
-        "being written" if store.being_written else last_use,
+        "now" if store.being_written else last_use,
     )
     return [Text(value, "red" if store.problem else "") for value in values]
 
 
+def _some(kind: str, names: Sequence[str]) -> list[str]:
+    """The first names; a workspace that ingests every night has hundreds."""
+    shown = [f"{kind} {name[:8]}" for name in names[:SHOWN]]
+    return shown + ([f"{len(names) - SHOWN:,} more {kind}s"] if len(names) > SHOWN else [])
+
+
 def _bound(bound: ErrorBound | None) -> str:
-    return "not measured" if bound is None else f"{bound.absolute_l2:.2g}, {bound.relative_l2:.2g}"
+    return "not measured" if bound is None else f"{bound.absolute_l2:.2g} ({bound.relative_l2:.2%})"
 
 
 def _existing(workspace: Path) -> Path:
