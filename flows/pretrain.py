@@ -50,10 +50,10 @@ def towers_of(config: PipelineConfig, dataset: DatasetInfo) -> list[Modality]:
 def encoders_of(config: PipelineConfig, dataset: DatasetInfo) -> EncodeOptions:
     """The encoders that a finished run used: those of the configuration, or those that it pretrained."""
     made = plan(config, dataset).result(PretrainedEncoders) if is_needed(config) else None
-    return config.encode if made is None else _with_weights(config.encode, made)
+    return config.encode if made is None else with_weights(config.encode, made)
 
 
-def _with_weights(options: EncodeOptions, made: PretrainedEncoders) -> EncodeOptions:
+def with_weights(options: EncodeOptions, made: PretrainedEncoders) -> EncodeOptions:
     """The options as they are now, on the towers that an earlier run may have made: these know no storage or device."""
     chosen = {}
     for modality in made.towers:
@@ -136,4 +136,4 @@ def pretrain_flow(config: PipelineConfig, dataset: DatasetInfo) -> EncodeOptions
     chosen = plan(config, dataset)
     output = config.workspace / "encoders" / chosen.fingerprint
     made = run_stage(chosen, PretrainedEncoders, partial(pretrain_all, config, dataset, output), describe)
-    return _with_weights(config.encode, made)
+    return with_weights(config.encode, made)
