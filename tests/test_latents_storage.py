@@ -1,5 +1,6 @@
 """Storage types of the latent store: what is read back, how far it is from what was written, and in whose memory."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -203,3 +204,20 @@ def test_a_store_keeps_no_file_open(tmp_path):
     before = open_files()
     store = LatentStore(tmp_path)
     assert len(store) == 30 and open_files() == before
+
+
+def test_a_row_is_found_in_constant_time(tmp_path):
+    """A hundred times the contents cost the same per look-up; a search through them would cost a hundred times."""
+    medians = []
+    for count in (100, 10_000):
+        states, pooled = np.ones((1, HIDDEN), dtype=np.float32), np.ones(POOLED, dtype=np.float32)
+        with LatentWriter(tmp_path / str(count), "fp", HIDDEN) as writer:
+            for number in range(count):
+                writer.add(f"id{number}", states, pooled)
+        store, times = LatentStore(tmp_path / str(count)), []
+        for number in np.random.default_rng(0).integers(0, count, 500):
+            started = time.perf_counter()
+            store.tensor(f"id{number}")
+            times.append(time.perf_counter() - started)
+        medians.append(sorted(times)[250])
+    assert medians[1] < 10 * medians[0]

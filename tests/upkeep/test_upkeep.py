@@ -231,3 +231,21 @@ def test_a_writer_waits_for_a_removal_and_starts_anew(made):
     assert set(LatentStore(folder)) == {"new"}
     with no_writers(made.workspace / "latents" / "nowhere") as alone:
         assert not alone
+
+
+def test_a_removal_that_is_cut_short_leaves_whole_stores(made, store, monkeypatch):
+    """The index forgets shards before their files go: what stays is read by nobody, and goes the next time."""
+    write(store, ["gone 1"])
+
+    def refuse(path, **_):
+        raise PermissionError(path)
+
+    with monkeypatch.context() as patch, pytest.raises(PermissionError):
+        patch.setattr("pathlib.Path.unlink", refuse)
+        remove_garbage(made.workspace)
+    assert set(LatentStore(store)).isdisjoint({"gone 1"})
+    (found,) = verify(store)
+    assert found.is_intact and "never finished" in found.notes[0]
+    age(*store.glob("shard-*"))
+    assert [one.what for one in remove_garbage(made.workspace).found] == ["unfinished shard"]
+    assert len(list(store.glob("shard-*"))) == 1
