@@ -153,7 +153,8 @@ def _remove_store(folder: Path) -> None:
 def _judge_unfinished(folder: Path, listed: GarbageList) -> None:
     if foreign := _foreign(folder):
         listed.skipped[folder.name] = f"it has no index and holds files that no writer made: {foreign}"
-    elif all(_is_old(path) for path in folder.iterdir() if path.name != WRITERS_LOCK):  # which whoever removes has made
+    # The writers' lock does not count: whoever removes has just made it.
+    elif all(_is_old(path) for path in folder.iterdir() if path.name != WRITERS_LOCK):
         listed.found.append(Garbage(folder, "unfinished store", "it has no index", folder_bytes(folder)))
 
 
