@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.cli_data import explain, ledger, verify
+from flows.cli_latents import latents
 from flows.cli_models import models, roll_back
 from multimodal.errors import ConfigError, MultimodalError, RequestError
 
@@ -267,6 +268,7 @@ def bench_decoder(conf: Conf, overrides: Overrides = None, dry_run: DryRun = Fal
 app.add_typer(models, name="models")
 app.add_typer(bench, name="bench")
 app.add_typer(ledger, name="ledger")
+app.add_typer(latents, name="latents")
 app.command("explain")(explain)
 app.command("verify")(verify)
 app.command("rollback")(roll_back)

@@ -20,8 +20,9 @@ from multimodal.fingerprint import code_version, file_digest
 from multimodal.ingest import DECODERS
 from multimodal.latents import LatentsInfo
 from multimodal.sample import Modality, Task
+from multimodal.storage import Storage
 
-CODE = ("encoders", *DECODERS, "latents.py")
+CODE = ("encoders", *DECODERS, "latents", "storage.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ def plan(config: PipelineConfig, dataset: DatasetInfo, encoders: EncodeOptions) 
 def _parts(options: EncoderOptions) -> dict[str, Any]:
     # Where it runs and how many at once changes nothing in the result.
     named = options.model_dump(mode="json", exclude={"device", "batch_size", "pretrain", "weights"})
+    if options.storage is Storage.FLOAT16:
+        del named["storage"]  # as before there was a choice
     files = [file for name in (options.model, options.weights) if name for file in _files(Path(name))]
     return {**named, "files": [file_digest(file)[:16] for file in files] or options.weights}
 

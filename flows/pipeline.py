@@ -160,7 +160,7 @@ def _plans_while_unchanged(config: PipelineConfig) -> Iterator[Intention]:
         made = (plan := pretrain.plan(config, dataset)).result(pretrain.PretrainedEncoders)
         yield intention(plan, made)
         assert made is not None
-        encoders = made.options
+        encoders = pretrain.with_weights(config.encode, made)
     encoded = (plan := encode.plan(config, dataset, encoders)).result(encode.EncodedDataset)
     yield intention(plan, encoded)
     assert encoded is not None

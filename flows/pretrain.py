@@ -50,14 +50,26 @@ def towers_of(config: PipelineConfig, dataset: DatasetInfo) -> list[Modality]:
 def encoders_of(config: PipelineConfig, dataset: DatasetInfo) -> EncodeOptions:
     """The encoders that a finished run used: those of the configuration, or those that it pretrained."""
     made = plan(config, dataset).result(PretrainedEncoders) if is_needed(config) else None
-    return config.encode if made is None else made.options
+    return config.encode if made is None else with_weights(config.encode, made)
+
+
+def with_weights(options: EncodeOptions, made: PretrainedEncoders) -> EncodeOptions:
+    """The options as they are now, on the towers that an earlier run may have made: these know no storage or device."""
+    chosen = {}
+    for modality in made.towers:
+        now, then = options.of(modality), made.options.of(modality)
+        if now is not None and then is not None:
+            chosen[str(modality)] = now.model_copy(update={"weights": then.weights})
+    return options.model_copy(update=chosen)
 
 
 def plan(config: PipelineConfig, dataset: DatasetInfo) -> StagePlan:
     """What pretraining depends on: the dataset, the towers' options and architectures, the code."""
     towers = {str(modality): config.encode.of(modality) for modality in towers_of(config, dataset)}
     options = {
-        name: tower.model_dump(mode="json", exclude={"device", "batch_size"}) for name, tower in towers.items() if tower
+        name: tower.model_dump(mode="json", exclude={"device", "batch_size", "storage"})
+        for name, tower in towers.items()
+        if tower
     }
     files = [Path(tower.model) for tower in towers.values() if tower and tower.model]
     parts = {
@@ -124,4 +136,4 @@ def pretrain_flow(config: PipelineConfig, dataset: DatasetInfo) -> EncodeOptions
     chosen = plan(config, dataset)
     output = config.workspace / "encoders" / chosen.fingerprint
     made = run_stage(chosen, PretrainedEncoders, partial(pretrain_all, config, dataset, output), describe)
-    return made.options
+    return with_weights(config.encode, made)

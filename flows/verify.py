@@ -15,18 +15,22 @@ from multimodal.verification import Verification, verify
 
 def show_verification(path: Path, as_json: bool) -> bool:
     """Verify a folder or a workspace; whether all of it is as written."""
-    found = list(verify(path))
+    return show_verified(str(path), list(verify(path)), as_json)
+
+
+def show_verified(name: str, found: list[Verification], as_json: bool) -> bool:
+    """Show what was verified; whether all of it is as written."""
     if as_json:
         console().print_json(json.dumps([asdict(one) | {"intact": one.is_intact} for one in found], default=str))
     else:
-        _show(path, found)
+        _show(name, found)
     return all(one.is_intact for one in found)
 
 
-def _show(path: Path, found: list[Verification]) -> None:
-    table = Table(title=f"Verified {path}", title_justify="left")
-    for name in ("what", "folder"):
-        table.add_column(name, overflow="fold")
+def _show(name: str, found: list[Verification]) -> None:
+    table = Table(title=f"Verified {name}", title_justify="left")
+    for column in ("what", "folder"):
+        table.add_column(column, overflow="fold")
     table.add_column("hashed", justify="right")
     table.add_column("verdict")
     for one in found:

@@ -17,6 +17,7 @@ from multimodal.encoders.base import Encoder
 from multimodal.encoders.clip_text import embed_texts
 from multimodal.errors import MediaError, RequestError
 from multimodal.generation import Constraints, Generation, Request, TextGenerator
+from multimodal.latents.quantize import quantize
 from multimodal.sample import Modality, Task, content_digest, normalise
 from multimodal.training.options import SamplerOptions
 
@@ -226,16 +227,17 @@ class Predictor:
     def _encode(
         self, modality: Modality, tensors: Mapping[int, Tensor]
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray, str]]:
-        """Latents of each row, float16 [n, d] as in the latent store, their pooled vector and the encoder's reading."""
-        indices = list(tensors)
+        """Latents of each row [n, d], rounded as the latent store rounds them, their pooled vector and the encoder's
+        reading."""
+        encoder, indices = self.encoders[modality], list(tensors)
         for start in range(0, len(indices), GENERATE_AT_ONCE):
             chunk = indices[start : start + GENERATE_AT_ONCE]
-            output = self.encoders[modality].encode([tensors[index] for index in chunk])
-            states, mask = output.hidden_states.cpu().numpy(), output.attention_mask.cpu().numpy()
-            pooled = output.pooled.float().cpu().numpy()
+            output = encoder.encode([tensors[index] for index in chunk])
+            mask, pooled = output.attention_mask, output.pooled.float().cpu().numpy()
+            stored = quantize(output.hidden_states[mask], encoder.storage).cpu().split(mask.sum(1).tolist())
             readings = output.readings or [""] * len(chunk)
             for row, index in enumerate(chunk):
-                yield index, states[row][mask[row]].astype(np.float16), pooled[row], readings[row]
+                yield index, stored[row].states().numpy(), pooled[row], readings[row]
 
     def _generate(self, requests: Sequence[Request], options: SamplerOptions) -> list[Prediction]:
         predictions: list[Prediction] = []

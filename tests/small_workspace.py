@@ -137,7 +137,7 @@ def make_workspace(root):
     write_latents(made)
     latents = {"modality": "image", "encoder_fingerprint": ENCODER}
     encoders = {"image": {"kind": "open_clip", "model": "small"}}
-    remember(made, "encode", {"encoders": encoders}, {"latents": [latents]})
+    remember(made, "encode", {"dataset": info.path.name, "encoders": encoders}, {"latents": [latents]})
     write_report(made)
     values = {"name": "tiny", "workspace": str(made.workspace), "ingest": options.model_dump(mode="json")}
     encode = {"image": {"kind": "open_clip"}, "audio": {"kind": "whisper"}, "text": {"kind": "bytes"}}

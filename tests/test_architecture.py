@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    {"errors", "fingerprint", "options", "figures", "data_uris"},
+    {"errors", "fingerprint", "options", "figures", "data_uris", "storage"},
     {"sample", "promotion", "merkle", "ledger_balance"},
     {
         "synthetic",
@@ -27,7 +27,7 @@ LAYERS = (
         "optimizer",
     },
     {"encoders", "ingest"},
-    {"generation", "training", "evaluation", "predictor", "package", "model_card", "verification", "lineage"},
+    {"generation", "training", "evaluation", "predictor", "package", "model_card", "verification", "lineage", "upkeep"},
     {"registry", "serving", "tracking", "pyfunc_model"},
     {"config"},
     {"sweep", "bench", "selfcheck"},

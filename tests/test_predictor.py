@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from multimodal.errors import EncoderError, RequestError
+from multimodal.latents import LatentStore, LatentWriter
 from multimodal.package import load_predictor, write_package
 from multimodal.predictor import Prediction, Row, decode_base64
 from multimodal.sample import Modality
+from multimodal.storage import Storage
 from multimodal.training.options import SamplerOptions
 from tests.small_model import load_all_encoders, picture, small_checkpoint, sound
 
@@ -35,6 +38,19 @@ def test_every_task_is_answered_in_order(predictor):
     assert all(0 <= answer.confidence <= 1 and answer.nfe >= 1 for answer in answers)
     assert all(len(answer.tokens) == len(answer.token_confidences) for answer in answers)
     assert answers[3].text.startswith("a") and "red" in answers[3].text and len(answers[3].filled) == 2
+
+
+@pytest.mark.parametrize("storage", Storage)
+def test_latents_are_those_of_the_store(predictor, storage, tmp_path, monkeypatch):
+    """A model reads in service what it has read in training, rounding included."""
+    encoder = predictor.encoders[Modality.TEXT]
+    monkeypatch.setattr(encoder, "storage", storage)
+    inputs = encoder.preprocess(b"a smal red ciircle")
+    output = encoder.encode([inputs])
+    with LatentWriter(tmp_path, "fp", encoder.hidden_size, storage=storage) as writer:
+        writer.add("id", output.hidden_states[0].numpy(), output.pooled[0].numpy())
+    ((_, states, _, _),) = predictor._encode(Modality.TEXT, {0: inputs})
+    np.testing.assert_array_equal(states, LatentStore(tmp_path).get("id").astype(np.float32))
 
 
 def test_bad_rows_say_what_is_wrong_and_leave_the_others_alone(predictor, tmp_path):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from multimodal.encoders.options import EncoderOptions
 from multimodal.errors import EncoderError
 from multimodal.sample import Modality
+from multimodal.storage import stored_fingerprint
 
 if TYPE_CHECKING:
     from multimodal.encoders.base import Encoder
@@ -47,4 +48,6 @@ def build_encoder(options: EncoderOptions, modality: Modality) -> Encoder:
     module, name = builder.split(":")
     build = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     encoder: Encoder = build(options)
+    encoder.storage = options.storage
+    encoder.fingerprint = stored_fingerprint(encoder.fingerprint, options.storage)
     return encoder

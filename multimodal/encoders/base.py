@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from multimodal.sample import Modality
+from multimodal.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,16 @@ class Encoder(ABC):
         modality: what it encodes.
         hidden_size: width of `hidden_states`.
         pooled_size: width of `pooled`.
-        fingerprint: SHA-256 over architecture, preprocessing and weights, 16 hex digits: the same means the same
-            latents.
+        fingerprint: SHA-256 over architecture, preprocessing, weights and storage, 16 hex digits: the same means the
+            same latents.
+        storage: how its hidden states are stored.
     """
 
     modality: Modality
     hidden_size: int
     pooled_size: int
     fingerprint: str
+    storage: Storage = Storage.FLOAT16
 
     @abstractmethod
     def preprocess(self, data: bytes) -> Tensor:

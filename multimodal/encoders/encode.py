@@ -19,6 +19,7 @@ from multimodal.encoders.base import Encoder
 from multimodal.errors import MediaError
 from multimodal.fingerprint import read_index
 from multimodal.latents import CONTENTS_PER_SHARD, LatentsInfo, LatentStore, LatentWriter
+from multimodal.latents.quantize import quantize
 from multimodal.sample import Content, Modality
 
 Progress = Callable[[int, int], None]
@@ -64,9 +65,10 @@ def encode_dataset(
     Raises:
         DatasetError: the store at the path was made by another encoder.
     """
-    missing = missing_contents(dataset, modality, store_path)
-    with LatentWriter(store_path, encoder.fingerprint, encoder.hidden_size, contents_per_shard) as writer:
-        done = 0
+    writer = LatentWriter(store_path, encoder.fingerprint, encoder.hidden_size, contents_per_shard, encoder.storage)
+    with writer:
+        # Asked while the store is held: `latents gc` must not remove what was just found to be there.
+        missing, done = missing_contents(dataset, modality, store_path), 0
         contents = dataset.contents(missing, modality) if missing else iter(())
         for window in _windows(_prepare(contents, encoder, 4 * batch_size), BATCHES_PER_WINDOW * batch_size):
             for batch in _batches(window, batch_size):
@@ -116,15 +118,16 @@ def _encode(batch: Sequence[_Prepared], encoder: Encoder, writer: LatentWriter) 
         return
     with torch.no_grad():
         output = encoder.encode([inputs for _, inputs in ready])
-    # The 16-bit copy is made where the states are; only it travels to the store.
-    states, pooled = output.hidden_states.half().cpu().numpy(), output.pooled.float().cpu().numpy()
-    masks = output.attention_mask.cpu().numpy().astype(np.bool_)
+    mask = output.attention_mask
+    # Quantised where the states are; only what is stored travels.
+    states = quantize(output.hidden_states[mask], encoder.storage).cpu().split(mask.sum(1).tolist())
+    pooled = output.pooled.float().cpu().numpy()
     readings = output.readings or [""] * len(ready)
-    for (content_id, _), state, mask, vector, reading in zip(ready, states, masks, pooled, readings, strict=True):
-        if np.isfinite(state[mask]).all() and np.isfinite(vector).all():
-            writer.add(content_id, state[mask], vector, reading)
+    for (content_id, _), state, vector, reading in zip(ready, states, pooled, readings, strict=True):
+        if state.is_finite and np.isfinite(vector).all():
+            writer.add_quantized(content_id, state, vector, reading)
         else:
-            writer.fail(content_id, "the encoder gave NaN, infinity, or a value beyond float16")
+            writer.fail(content_id, f"the encoder gave NaN, infinity, or a value beyond {encoder.storage}")
 
 
 def _info(dataset: Dataset, modality: Modality, store_path: Path, encoded: int) -> LatentsInfo:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from multimodal.options import Options
 from multimodal.sample import Modality
+from multimodal.storage import Storage
 
 
 class PretrainOptions(Options):
@@ -45,6 +46,8 @@ class EncoderOptions(Options):
         pretrain: how, where `weights` is None.
         batch_size: contents encoded at once.
         downsample: average this many neighbouring states into one; for pictures, squares of this many a side.
+        storage: how hidden states are stored: `float16`, `bfloat16`, or `int8` with one scale per token. Part of the
+            encoder's fingerprint, so that latents of two storages never share a store.
         device: "cpu", "cuda", or "auto" for the GPU where there is one.
     """
 
@@ -54,6 +57,7 @@ class EncoderOptions(Options):
     pretrain: PretrainOptions = PretrainOptions()
     batch_size: int = Field(default=64, ge=1)
     downsample: int = Field(default=1, ge=1, le=8)
+    storage: Storage = Storage.FLOAT16
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 

@@ -8,7 +8,7 @@ evaluations  what models wrote for it, and how that was scored
 
 from multimodal.lineage.evaluations import Written
 from multimodal.lineage.find import find_row
-from multimodal.lineage.latents import StoredLatents
+from multimodal.lineage.latents import StoredLatents, encoder_names
 from multimodal.lineage.life import Life, life_of
 
-__all__ = ["Life", "StoredLatents", "Written", "find_row", "life_of"]
+__all__ = ["Life", "StoredLatents", "Written", "encoder_names", "find_row", "life_of"]

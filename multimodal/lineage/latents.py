@@ -20,7 +20,7 @@ class StoredLatents:
         encoder: fingerprint of the encoder.
         named: modality, kind and model, as the encode stage noted them; "" where it noted nothing.
         tokens, hidden_size: shape of the hidden states.
-        num_bytes: of hidden states and pooled vector.
+        num_bytes: of hidden states and pooled vector, as they are stored.
         reading: the text that the encoder itself reads off the content.
         problem: why the encoder has none, "" where it has.
     """
@@ -37,7 +37,7 @@ class StoredLatents:
 
 def stored_latents(workspace: Path, content_id: str) -> Iterator[StoredLatents]:
     """The stores of a workspace that hold a content, or that know that it cannot be encoded."""
-    names = _encoder_names(workspace)
+    names = encoder_names(workspace)
     for folder in sorted(index.parent for index in workspace.glob(f"latents/*/{INDEX}")):
         named = names.get(folder.name, "")
         try:
@@ -46,17 +46,16 @@ def stored_latents(workspace: Path, content_id: str) -> Iterator[StoredLatents]:
             yield StoredLatents(content_id, folder.name, named, problem=str(error))
             continue
         if content_id in store:
-            states, pooled = store.get(content_id), store.pooled(content_id)
             yield StoredLatents(
-                content_id, store.encoder_fingerprint, named, len(states), store.hidden_size,
-                states.nbytes + pooled.nbytes, store.reading(content_id),
+                content_id, store.encoder_fingerprint, named, len(store.tensor(content_id)), store.hidden_size,
+                store.num_bytes(content_id), store.reading(content_id),
             )  # fmt: skip
         elif content_id in store.failed:
             problem = f"cannot be encoded: {store.failed[content_id]}"
             yield StoredLatents(content_id, store.encoder_fingerprint, named, problem=problem)
 
 
-def _encoder_names(workspace: Path) -> dict[str, str]:
+def encoder_names(workspace: Path) -> dict[str, str]:
     """Fingerprint -> what an encoder is, from the records of the encode stages."""
     names = {}
     for index in sorted(workspace.glob(f"stages/*/encode/*/{INDEX}")):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import safetensors
 
 from multimodal.fingerprint import INDEX, file_digest
+from multimodal.latents.shards import ARROW_TYPES
+from multimodal.latents.writer import listing, storage_of
+from multimodal.storage import Storage
 from multimodal.verification.files import check_files, checked_index
 from multimodal.verification.finding import Check
 
@@ -31,11 +35,26 @@ def check_latents(check: Check) -> None:
         if not found.startswith(written):
             check.differs(name, f"SHA-256 {written[:16]}... written, {found[:16]}... found")
         else:
-            rows = pa.ipc.open_file(pa.py_buffer(data)).get_batch(0).num_rows
-            check.expect(name, "contents", shard["count"], rows)
+            _check_shard(check, index, shard, pa.ipc.open_file(pa.py_buffer(data)).get_batch(0))
+    if "error_bound" in index:
+        check.expect(INDEX, "error bound", index["error_bound"], listing(index["shards"])["error_bound"])
     known = {shard["name"] for shard in index.get("shards", ())}
     for path in sorted(path for path in check.path.glob("shard-*.arrow") if path.name not in known):
         check.notes.append(f"{path.name} was never finished, and is not read")
+
+
+def _check_shard(check: Check, index: dict[str, Any], shard: dict[str, Any], batch: pa.RecordBatch) -> None:
+    """What the index says of a shard; indexes from before there were storages say nothing of tokens."""
+    name, states = str(shard["name"]), batch.column("hidden_states")
+    storage = storage_of(index)
+    check.expect(name, "contents", shard["count"], batch.num_rows)
+    check.expect(name, f"values of {storage}", ARROW_TYPES[storage], states.type.value_type)
+    if "tokens" in shard:
+        check.expect(name, "tokens", shard["tokens"], len(states.values) // index["hidden_size"])
+    if storage is Storage.INT8 and "scales" in batch.schema.names:
+        check.expect(name, "scales", len(states.values) // index["hidden_size"], len(batch.column("scales").values))
+    for content_id in sorted(set(batch.column("content_id").to_pylist()) & index.get("failed", {}).keys()):
+        check.notes.append(f"{name} holds content {content_id}, which failed in another run")
 
 
 def _named(path: Path, index: dict[str, object]) -> object:

@@ -16,6 +16,7 @@ from multimodal.encoders.encode import encode_dataset, missing_contents
 from multimodal.errors import DatasetError, MediaError
 from multimodal.latents import LatentStore
 from multimodal.sample import Modality, Sample, Split, Task, content_digest, sample_digest
+from multimodal.storage import Storage
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,9 +27,10 @@ class LengthEncoder(Encoder):
     modality, hidden_size, pooled_size, fingerprint = Modality.TEXT, 4, 2, "length-1"
 
     def __init__(self):
-        self.seen = []
+        self.seen, self.preprocessed = [], []
 
     def preprocess(self, data):
+        self.preprocessed.append(data)
         if b"!" in data:
             raise MediaError("unreadable", "it shouts")
         return torch.tensor(list(data), dtype=torch.float32)
@@ -102,6 +104,31 @@ def test_only_new_contents_are_encoded(tmp_path):
     assert sum(len(batch) for batch in encoder.seen) == 10
     again = encode_dataset(grown, Modality.TEXT, LengthEncoder(), tmp_path / "l")
     assert (again.count, again.encoded) == (50, 0)
+
+
+def test_no_content_is_ever_encoded_twice(tmp_path):
+    """Datasets that overlap, in another folder and order, share what one of them has encoded or failed on."""
+    encoder, half = LengthEncoder(), [*TEXTS[:30], "shout!"]
+    for name, texts in (("a", half), ("b", [*TEXTS[::-1], "shout!"]), ("c", [*half, TEXTS[40]]), ("a again", half)):
+        info = encode_dataset(write_dataset(tmp_path / name, texts), Modality.TEXT, encoder, tmp_path / "l")
+        assert (info.count, len(info.failed)) == (len(set(texts)) - 1, 1)
+    assert sorted(encoder.preprocessed) == sorted(text.encode() for text in [*TEXTS, "shout!"])
+    assert sum(len(batch) for batch in encoder.seen) == len(TEXTS)
+
+
+@pytest.mark.parametrize("storage", Storage)
+def test_the_store_keeps_its_encoders_storage(tmp_path, storage):
+    """Within the bound that the index holds; only what the storage cannot hold fails."""
+    encoder, dataset = LengthEncoder(), write_dataset(tmp_path, [*TEXTS, "overflow~"])
+    encoder.storage = storage
+    info = encode_dataset(dataset, Modality.TEXT, encoder, tmp_path / "l", batch_size=8, contents_per_shard=16)
+    store = LatentStore(tmp_path / "l")
+    assert store.storage is storage and info.count == (50 if storage is Storage.FLOAT16 else 51)
+    for text in TEXTS:
+        expected = np.repeat(np.frombuffer(text.encode(), np.uint8)[:, None], 4, axis=1)
+        np.testing.assert_allclose(store.get(content_digest(text.encode())), expected, rtol=2**-8)
+        apart = np.linalg.norm(store.get(content_digest(text.encode())) - expected, axis=1).max()
+        assert apart <= store.error_bound.absolute_l2
 
 
 def test_a_smaller_dataset_counts_its_own_contents(tmp_path):

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from multimodal.encoders import build_encoder
 from multimodal.encoders.options import EncoderOptions, PretrainOptions
 from multimodal.encoders.pretraining.text import BLANK, dataset_pairs, edit_targets, pretrain_text, score_denoising
 from multimodal.encoders.text import average_neighbours, build_text_encoder
 from multimodal.errors import EncoderError, MediaError
 from multimodal.sample import Modality, Sample, Split, Task
+from multimodal.storage import Storage
 from multimodal.synthetic.noise import add_noise
 
 TEXTS = ("a red star", "turn off the lamp in the kitchen please", "naïve café")
@@ -29,6 +31,18 @@ def architecture(tmp_path_factory):
 
 def encoder_of(architecture: Path, **values):
     return build_text_encoder(EncoderOptions(kind="bytes", model=str(architecture), **values))
+
+
+def test_the_storage_is_part_of_the_fingerprint(architecture):
+    """float16 leaves it as it was before there was a choice; every storage has its own."""
+    options = EncoderOptions(kind="bytes", model=str(architecture))
+    found = {}
+    for storage in Storage:
+        encoder = build_encoder(options.model_copy(update={"storage": storage}), Modality.TEXT)
+        assert encoder.storage is storage
+        found[storage] = encoder.fingerprint
+    assert found[Storage.FLOAT16] == build_text_encoder(options).fingerprint
+    assert len(set(found.values())) == len(Storage)
 
 
 @pytest.mark.parametrize("downsample", [1, 2, 3])

@@ -59,6 +59,14 @@ def test_an_unchanged_tower_is_not_trained_again(pretrained):
     assert runs == {"ingest": False, "pretrain": True, "encode": True}
 
 
+def test_another_storage_encodes_again_with_the_same_towers(pretrained):
+    """How latents are stored changes no tower, and an earlier run's towers do not bring its storage along."""
+    _, overrides, _ = pretrained
+    changed = [*overrides, "encode.text.storage=int8"]
+    runs = {intention.stage: intention.runs for intention in dry_run(read_config(SMOKE, changed), "encode")}
+    assert runs == {"ingest": False, "pretrain": False, "encode": True}
+
+
 def test_losses_of_every_tower_are_in_the_tracking(pretrained):
     """The stage's MLflow run holds metrics of all three towers."""
     workspace, _, _ = pretrained

@@ -41,7 +41,7 @@ def test_commands_run(words, smoke, command):
     if words[0] in ("predict", "doctor"):
         words += ["--workspace", str(smoke.workspace)]
         words += ["--model", "multimodal-smoke"] if words[0] == "predict" else []
-    elif words[0] in ("ledger", "explain"):
+    elif words[0] in ("ledger", "explain", "latents"):
         words += ["--workspace", str(smoke.workspace)]
     elif words[0] == "verify":
         words[1] = str(smoke.workspace)
@@ -122,7 +122,7 @@ def test_every_option_is_documented():
     from flows.cli import app
 
     commands = dict(typer.main.get_command(app).commands)
-    for group in ("models", "bench", "ledger"):
+    for group in ("models", "bench", "ledger", "latents"):
         commands |= {f"{group} {name}": found for name, found in commands.pop(group).commands.items()}
     assert {"run", "predict", "doctor", "schedule", "pretrain"} <= set(commands)
     for name, found in commands.items():

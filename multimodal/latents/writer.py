@@ -1,0 +1,137 @@
+"""Appends to a store: quantises, measures what that loses, writes shards and lists them in the index."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from multimodal.errors import DatasetError
+from multimodal.fingerprint import read_index, write_file, write_index
+from multimodal.latents.locks import index_lock, writing
+from multimodal.latents.quantize import ErrorBound, QuantizedStates, quantize
+from multimodal.latents.shards import LatentRow, shard_bytes
+from multimodal.storage import Storage
+
+CONTENTS_PER_SHARD = 512
+
+
+class LatentWriter:
+    """Appends latents to a store; a shard is finished every `contents_per_shard` contents and at the end of the block.
+
+    Several writers may append to one store at the same time. When the block ends with an error, what was added since
+    the last finished shard is dropped.
+
+    Raises:
+        DatasetError: the store belongs to another encoder, has another width, or stores its states otherwise.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        encoder_fingerprint: str,
+        hidden_size: int,
+        contents_per_shard: int = CONTENTS_PER_SHARD,
+        storage: Storage = Storage.FLOAT16,
+    ) -> None:
+        self._path = Path(path)
+        self._storage = storage
+        self._head = {"encoder_fingerprint": encoder_fingerprint, "hidden_size": hidden_size, "storage": str(storage)}
+        self._contents_per_shard = contents_per_shard
+        self._rows: list[LatentRow] = []
+        self._failed: dict[str, str] = {}
+        self._open = ExitStack()
+        self._check_head(read_index(self._path) or self._head)
+
+    def __enter__(self) -> Self:
+        self._open.enter_context(writing(self._path))
+        self.flush()  # a store that will stay empty is a finished store too
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._open:
+            if kind is None:
+                self.flush()
+
+    def add(self, content_id: str, hidden_states: NDArray[Any], pooled: NDArray[Any], reading: str = "") -> None:
+        """Add one content.
+
+        Args:
+            hidden_states: [tokens, hidden_size], stored as the store does.
+            pooled: [pooled_size], stored as float32.
+            reading: the text that the encoder itself reads off the content.
+        """
+        if hidden_states.ndim != 2:
+            self._refuse(content_id, hidden_states.shape)
+        states = np.array(hidden_states, dtype=np.float32)  # a copy: torch wants an array that it might write to
+        self.add_quantized(content_id, quantize(torch.from_numpy(states), self._storage), pooled, reading)
+
+    def add_quantized(self, content_id: str, states: QuantizedStates, pooled: NDArray[Any], reading: str = "") -> None:
+        """Add one content whose states were quantised where they were made, in the storage of this store."""
+        if states.codes.shape[1] != self._head["hidden_size"]:
+            self._refuse(content_id, states.codes.shape)
+        self._rows.append(LatentRow(content_id, states, pooled.astype(np.float32), reading))
+        if len(self._rows) >= self._contents_per_shard:
+            self.flush()
+
+    def fail(self, content_id: str, problem: str) -> None:
+        """Note that a content cannot be encoded by this encoder, so that it is not tried again."""
+        self._failed[content_id] = problem
+
+    def flush(self) -> None:
+        """Finish a shard of what was added, and list it in the index."""
+        shard = self._write_shard() if self._rows else None
+        with index_lock(self._path):
+            index = read_index(self._path) or {**self._head, "shards": [], "failed": {}}
+            self._check_head(index)
+            shards = [*index["shards"], *([shard] if shard else [])]
+            failed = {**index["failed"], **self._failed}
+            write_index(self._path, index | self._head | {"failed": failed} | listing(shards))
+        self._rows, self._failed = [], {}
+
+    def _write_shard(self) -> dict[str, Any]:
+        data = shard_bytes(self._rows, self._storage)
+        number = len(list(self._path.glob("shard-*.arrow")))
+        digest = hashlib.sha256(data).hexdigest()
+        name = f"shard-{number:05d}-{digest[:8]}.arrow"
+        write_file(self._path / name, data)
+        return {
+            "name": name,
+            "count": len(self._rows),
+            "digest": digest,
+            "tokens": sum(len(row.states.codes) for row in self._rows),
+            "error_bound": asdict(ErrorBound.largest(row.states.error_bound for row in self._rows)),
+        }
+
+    def _check_head(self, index: Mapping[str, Any]) -> None:
+        found = {key: index.get(key) for key in self._head}
+        found["storage"] = storage_of(index)
+        if found != self._head:
+            raise DatasetError(f"the latents at {self._path} are of {found}, not of {self._head}; use another folder")
+
+    def _refuse(self, content_id: str, shape: Iterable[int]) -> None:
+        wanted = f"[n, {self._head['hidden_size']}]"
+        raise DatasetError(f"latents of {content_id}: {tuple(shape)}, expected {wanted}")
+
+
+def storage_of(index: Mapping[str, Any]) -> Storage:
+    """How a store keeps its states; stores from before there was a choice keep float16."""
+    return Storage(index.get("storage", Storage.FLOAT16))
+
+
+def listing(shards: list[dict[str, Any]]) -> dict[str, Any]:
+    """The part of an index that is about its shards: the overall error bound is null where one was never measured."""
+    bounds = [ErrorBound.read(shard.get("error_bound")) for shard in shards]
+    known = [bound for bound in bounds if bound is not None]
+    overall = asdict(ErrorBound.largest(known)) if len(known) == len(bounds) else None
+    return {"shards": shards, "error_bound": overall}
