@@ -23,6 +23,7 @@ from flows.server import prepare_environment
 from multimodal.tracking import tracking_uri
 
 DOCS = Path(__file__).parent
+MODEL = "multimodal-sample"
 PREFECT, MLFLOW = "http://127.0.0.1:14210", "http://127.0.0.1:15010"
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
@@ -77,8 +78,10 @@ def main(workspace: Path) -> None:
     env = {**os.environ, **plain, "PREFECT_UI_API_URL": f"{PREFECT}/api"}
     uri = tracking_uri(workspace)
     client = MlflowClient(uri)
-    model = client.search_registered_models()[0].name
-    trains = client.search_runs([e.experiment_id for e in client.search_experiments()], "tags.mlflow.runName = 'train'")
+    experiment = client.get_experiment_by_name(MODEL)
+    if experiment is None:
+        raise SystemExit(f"no runs of {MODEL} in {workspace}: make run")
+    trains = client.search_runs([experiment.experiment_id], "tags.mlflow.runName = 'train'")
     run = next(each for each in trains if "train/loss" in each.data.metrics)
     report = max(workspace.glob("reports/*/report.html"), key=lambda path: path.stat().st_mtime)
     prefect = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", PREFECT.rsplit(":", 1)[1]]
@@ -97,7 +100,7 @@ def main(workspace: Path) -> None:
         shoot(page, f"{PREFECT}/artifacts", "prefect-artifacts.png", 20)
         metrics = f"{MLFLOW}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/model-metrics"
         shoot(page, metrics, "mlflow-metrics.png", 10, ("Close",))
-        shoot(page, f"{MLFLOW}/#/models/{model}", "mlflow-model.png", 8, ("Close",))
+        shoot(page, f"{MLFLOW}/#/models/{MODEL}", "mlflow-model.png", 8, ("Close",))
 
 
 if __name__ == "__main__":
