@@ -14,6 +14,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -114,9 +115,9 @@ def test_throughput(
     alone, whole = [], []
     for turn in range(2):
         alone.append(wall_of(lambda: bare(encoder, batches)))
-        whole.append(
-            wall_of(lambda store=store: encode_dataset(dataset, modality, encoder, store, batch_size=batch_size))
-        )
+        store = tmp_path / f"store-{turn}"
+        stage = partial(encode_dataset, dataset, modality, encoder, store, batch_size=batch_size)
+        whole.append(wall_of(stage))
     share = min(alone) / min(whole)
     rates = f"bare {count / min(alone):,.1f}/s, stage {count / min(whole):,.1f}/s"
     print(f"\n{name}: {rates}, share {share:.2f} (goal {goal})")
