@@ -9,7 +9,7 @@ from typing import Any
 
 from multimodal.ingest.manifests import STANDARD_COLUMNS
 from multimodal.ingest.options import Column
-from multimodal.ingest.reader import Row, checked
+from multimodal.ingest.reader import Row, checked, within
 from multimodal.ingest.reasons import Reason
 
 TEXT_SUFFIX, JSON_SUFFIX = ".txt", ".json"
@@ -42,7 +42,8 @@ class Sidecars:
         for number, text in enumerate(texts or [""], start=1):
             uri = f"{bare.uri}#{number}" if len(texts) > 1 else bare.uri
             row = replace(bare, uri=uri, values={**values, **bare.values, "text": text})
-            yield checked(replace(row, attributes={**bare.attributes, **attributes}))
+            # Who made the archive or the corpus chose the name, not who reads it.
+            yield within(checked(replace(row, attributes={**bare.attributes, **attributes})), "picture")
 
     def _parsed(self, columns: Mapping[Column, str]) -> tuple[dict[str, str], dict[str, Any], list[str]]:
         """(standard values but the text, attributes, texts)."""

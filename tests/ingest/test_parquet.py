@@ -151,3 +151,15 @@ def test_missing_columns_are_named(table):
     with pytest.raises(ConfigError, match=r"no column 'path' for path; its columns: image, text"):
         rows_of(table({"image": [b"x"], "text": ["x"]}))
     assert type(reader_of(table({"input": ["a"], "text": ["b"]}), "denoise")) is ParquetReader
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", " /etc/passwd", "../secret.jpg", "file:///etc/passwd", "s3://b/c.jpg"])
+def test_a_downloaded_table_names_nothing_outside(table, sound, name):
+    """Neither as the media nor as the picture beside it; a table of paths that is a manifest names what it likes."""
+    clip = pa.array([{"bytes": sound(), "path": "/home/them/1.wav"}], MEDIA)
+    with_bytes = table({"audio": clip, "text": ["hi"], "picture": [name]}, "a/m.parquet")
+    with_path = table({"path": [name], "text": ["hi"]}, "b/m.parquet")
+    assert [row.problem for row in rows_of(with_bytes.parent, "transcribe")] == [Reason.UNSAFE_NAME]
+    assert [row.problem for row in rows_of(with_bytes, "transcribe", columns={"path": "audio"})] == [Reason.UNSAFE_NAME]
+    assert [row.problem for row in rows_of(with_path.parent)] == [Reason.UNSAFE_NAME]
+    assert [row.problem for row in rows_of(with_path)] == [None]

@@ -251,3 +251,13 @@ def test_how_sources_are_read_can_be_told(tmp_path, manifest):
         {"name": "b", "path": path, "task": "infill", "kind": "csv"},
     ]
     assert source_kinds(IngestOptions(sources=sources)) == {"a": "text (recognised)", "b": "csv"}
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../secret.jpg", "file:///etc/passwd"])
+def test_a_sidecar_names_no_picture_outside(tmp_path, sound, name):
+    """A folder of media is as often downloaded as made; a manifest that somebody writes may name any file."""
+    (tmp_path / "a.wav").write_bytes(sound())
+    (tmp_path / "a.json").write_text(json.dumps({"text": "hi", "picture": name}))
+    assert [row.problem for row in rows_of(tmp_path, "transcribe")] == [Reason.UNSAFE_NAME]
+    (tmp_path / "m.jsonl").write_text(json.dumps({"path": "a.wav", "text": "hi", "picture": name}))
+    assert [row.problem for row in rows_of(tmp_path / "m.jsonl", "transcribe")] == [None]
