@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from multimodal.errors import ConfigError, SourceError
-from multimodal.ingest.locations import Location, RemotePath, files_under, relative_name
+from multimodal.ingest.locations import Location, files_under, is_plain, relative_name
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.sidecars import JSON_SUFFIX, TEXT_SUFFIX, Sidecars
@@ -58,7 +58,7 @@ class FolderReader(Reader):
 
     def _all_rows(self) -> Iterator[Row]:
         # A pipe is never opened: it would be waited for.
-        there = {path for path in self.text_files() if isinstance(path, RemotePath) or path.is_file()}
+        there = {path for path in self.text_files() if is_plain(path)}
         for path in self._media():
             yield from self._rows_of(path, there)
 

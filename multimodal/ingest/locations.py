@@ -221,6 +221,24 @@ def relative_name(file: Location, root: Location) -> str:
     return str(file).split("::")[0].removeprefix(str(root).split("::")[0].rstrip("/") + "/")
 
 
+def is_plain(file: Location) -> bool:
+    """Whether a plain file is there, or a remote one, which can be nothing else; never raises for a local name."""
+    return isinstance(file, RemotePath) or os.path.isfile(file)  # noqa: PTH113 (Path.is_file raises on EACCES)
+
+
+def open_plain(file: Location) -> Any:
+    """A plain file, open for reading its bytes; to open anything else may wait for ever, or do something.
+
+    Raises:
+        FileNotFoundError: no plain file is there.
+        OSError: it cannot be opened.
+        UnreachableError: a remote file system does not answer.
+    """
+    if not is_plain(file):
+        raise FileNotFoundError(f"no plain file at {file}")
+    return file.open("rb")
+
+
 def size_of(file: Location) -> int:
     """Bytes of a file."""
     return file.size() if isinstance(file, RemotePath) else file.stat().st_size
@@ -244,5 +262,5 @@ def digest_of(file: Location) -> str:
 def first_line(file: Location) -> bytes:
     """The first line of a file, at most 64 KiB of it."""
     opened: IO[bytes]
-    with file.open("rb") as opened:
+    with open_plain(file) as opened:
         return opened.readline(1 << 16)

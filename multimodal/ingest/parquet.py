@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multimodal.errors import SourceError, UnreachableError
-from multimodal.ingest.locations import Location, files_under, join, relative_name
+from multimodal.ingest.locations import Location, files_under, join, open_plain, relative_name
 from multimodal.ingest.manifests import ManifestReader, Unreadable, record_row
 from multimodal.ingest.options import Column
 from multimodal.ingest.parquet_records import FileRecords, media_leaf
@@ -53,7 +53,7 @@ class ParquetReader(ManifestReader):
         problem = "there is none"
         for file in self._files:
             try:
-                with file.open("rb") as opened:
+                with open_plain(file) as opened:
                     return pq.read_schema(opened)
             except UnreachableError:
                 raise

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from multimodal.errors import UnreachableError
-from multimodal.ingest.locations import Location
+from multimodal.ingest.locations import Location, open_plain
 from multimodal.ingest.manifests import Unreadable
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.refs import ARROW_ERRORS
@@ -44,7 +44,7 @@ class FileRecords:
 
     def __init__(self, file: Location, media: str, columns: Mapping[str, str]) -> None:
         self.file, self.media = file, media
-        with file.open("rb") as opened:
+        with open_plain(file) as opened:
             self._metadata = pq.read_metadata(opened)
         schema = self._metadata.schema.to_arrow_schema()
         for name in filter(None, (media, columns["text"])):
@@ -57,7 +57,7 @@ class FileRecords:
 
     def all(self) -> Iterator[tuple[int, int, Mapping[str, Any] | Unreadable]]:
         """(row group, row in it, record). A row group that is damaged gives its rows, each unreadable."""
-        with self.file.open("rb") as opened, pq.ParquetFile(opened) as parquet:
+        with open_plain(self.file) as opened, pq.ParquetFile(opened) as parquet:
             for group in range(self._metadata.num_row_groups):
                 for number, record in enumerate(self._records(parquet, group)):
                     yield group, number, record

@@ -11,7 +11,7 @@ from typing import Any
 
 from multimodal.errors import SourceError
 from multimodal.ingest.layouts.layout import LayoutReader
-from multimodal.ingest.locations import Location
+from multimodal.ingest.locations import Location, open_plain
 from multimodal.ingest.reader import Row
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.split_names import split_word
@@ -42,7 +42,7 @@ class JsonLayoutReader(LayoutReader):
     def _parsed(self, file: Location) -> dict[str, Any]:
         if file not in self._content:
             try:
-                with file.open("rb") as opened:
+                with open_plain(file) as opened:
                     found = json.loads(opened.read())
             except (ValueError, RecursionError) as error:
                 raise SourceError(f"source '{self.source.name}': {file} is no JSON: {error}") from error
@@ -144,5 +144,5 @@ def _picture_folder(root: Location, file: Location) -> str:
 
 
 def _head(path: Location) -> bytes:
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         return bytes(file.read(HEAD_BYTES))

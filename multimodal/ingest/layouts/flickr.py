@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
+from multimodal.errors import SourceError, UnreachableError
 from multimodal.ingest.layouts.layout import LayoutReader
-from multimodal.ingest.locations import Location
+from multimodal.ingest.locations import Location, open_plain
 from multimodal.ingest.manifests import Unreadable, parse_delimited
 from multimodal.ingest.reader import Row
 from multimodal.ingest.reasons import Reason
@@ -41,6 +42,11 @@ class FlickrReader(LayoutReader):
         folders = (self.root / name for name in PICTURES)
         return self.source.media_root or next((folder for folder in folders if folder.is_dir()), self.root)
 
+    def check(self) -> None:
+        """As of any layout; the lists of names must be text."""
+        super().check()
+        self._splits()
+
     def text_files(self) -> list[Location]:
         """The captions, then the lists of names."""
         if not self.source.path.is_dir():
@@ -58,8 +64,17 @@ class FlickrReader(LayoutReader):
         for file in self._split_lists():
             match = SPLIT_LIST.fullmatch(file.name)
             assert match
-            found |= {line.strip(): match[1].lower() for line in file.read_text("utf-8-sig").splitlines()}
+            found |= {line.strip(): match[1].lower() for line in self._lines(file)}
         return found
+
+    def _lines(self, file: Location) -> list[str]:
+        try:
+            with open_plain(file) as opened:
+                return str(opened.read(), "utf-8-sig").splitlines()
+        except UnreachableError:
+            raise
+        except (OSError, UnicodeDecodeError) as error:
+            raise SourceError(f"source '{self.source.name}': cannot read the split list {file}: {error}") from error
 
     def _found(self) -> Iterator[Row]:
         captions, splits = self.text_files()[0], self._splits()
