@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
-from multimodal.errors import ConfigError, SourceError
+from multimodal.errors import ConfigError, MediaError, SourceError
 from multimodal.ingest.locations import Location, files_under, is_plain, relative_name
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.reasons import Reason
-from multimodal.ingest.sidecars import JSON_SUFFIX, TEXT_SUFFIX, Sidecars
+from multimodal.ingest.sidecars import JSON_SUFFIX, MOST_SIDECAR_BYTES, TEXT_SUFFIX, Sidecars
 from multimodal.sample import Modality
 
 SUFFIXES = (TEXT_SUFFIX, JSON_SUFFIX)
@@ -71,7 +71,11 @@ class FolderReader(Reader):
         if not any(sidecar in there for sidecar in beside):
             yield Row(name, {"path": name}, {}, Reason.EMPTY_TEXT, f"no sidecar {beside[0].name}")
             return
-        text, json = (_read(sidecar) if sidecar in there else None for sidecar in beside)
+        try:
+            text, json = (_read(sidecar) if sidecar in there else None for sidecar in beside)
+        except MediaError as error:
+            yield Row(name, {}, {}, Reason(error.reason), error.detail)
+            return
         yield from Sidecars(text, json).rows(Row(name, {"path": name}), self.source.columns)
 
 
@@ -81,4 +85,7 @@ def _stem(path: Location) -> str:
 
 def _read(path: Location) -> bytes:
     with path.open("rb") as file:
-        return bytes(file.read())
+        data = bytes(file.read(MOST_SIDECAR_BYTES + 1))
+    if len(data) > MOST_SIDECAR_BYTES:
+        raise MediaError(Reason.TEXT_TOO_LONG, f"{path.name} has more than {MOST_SIDECAR_BYTES} bytes")
+    return data

@@ -6,20 +6,26 @@ Local paths stay `pathlib` paths: they keep names that are no UTF-8, pipes and b
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, TextIO
 
 from pydantic import PlainSerializer, PlainValidator
 
 from multimodal.errors import SourceError, UnreachableError
 
 URL_MARK = "://"
+MOST_LINE_CHARS = 8 << 20
+MOST_SKIPPED_CHARS = 1 << 16
+TOO_LONG = "x" * (csv.field_size_limit() + 1)
+"""What stands for a line that is too long; a parser of delimited fields refuses it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +263,17 @@ def digest_of(file: Location) -> str:
     """SHA-256 of a file's bytes, 64 hex digits."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def bounded_lines(lines: TextIO) -> Iterator[str]:
+    """The lines of an open text; `TOO_LONG` stands for one of more than `MOST_LINE_CHARS`, of which no more is held."""
+    for line in iter(partial(lines.readline, MOST_LINE_CHARS), ""):
+        if len(line) < MOST_LINE_CHARS or line.endswith(("\n", "\r")):
+            yield line
+        else:
+            while line and not line.endswith(("\n", "\r")):
+                line = lines.readline(MOST_SKIPPED_CHARS)
+            yield TOO_LONG
 
 
 def first_line(file: Location) -> bytes:

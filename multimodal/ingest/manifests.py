@@ -6,19 +6,22 @@ import csv
 import difflib
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, TextIO, get_args
 
 from multimodal.errors import ConfigError, SourceError
-from multimodal.ingest.locations import Location, first_line
+from multimodal.ingest.locations import MOST_LINE_CHARS, TOO_LONG, Location, bounded_lines, first_line
 from multimodal.ingest.options import Column
 from multimodal.ingest.reader import Reader, Row, checked
 from multimodal.ingest.reasons import Reason
 from multimodal.sample import Modality, Task
 
 STANDARD_COLUMNS: tuple[Column, ...] = get_args(Column)
+
+
+LONG_LINE = f"a line of more than {MOST_LINE_CHARS} characters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +187,16 @@ class JsonlReader(TextManifestReader):
 
     def _records(self) -> Iterator[Mapping[str, Any] | Unreadable]:
         with self.source.path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-            for line in lines:
-                if line.strip():
+            for line in bounded_lines(lines):
+                if line is TOO_LONG:
+                    yield Unreadable(LONG_LINE, Reason.TEXT_TOO_LONG)
+                elif line.strip():
                     yield _json_object(line)
 
 
-def parse_delimited(lines: Iterable[str], delimiter: str, quoting: int) -> Iterator[list[str] | Unreadable]:
+def parse_delimited(lines: TextIO, delimiter: str, quoting: int) -> Iterator[list[str] | Unreadable]:
     """Lines of fields, the empty ones left out."""
-    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
+    reader = csv.reader(bounded_lines(lines), delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
     while True:
         start = reader.line_num + 1
         try:

@@ -13,6 +13,7 @@ from multimodal.ingest.reader import Row, checked, within
 from multimodal.ingest.reasons import Reason
 
 TEXT_SUFFIX, JSON_SUFFIX = ".txt", ".json"
+MOST_SIDECAR_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

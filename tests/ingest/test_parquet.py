@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from multimodal.errors import ConfigError, MediaError, SourceError
+from multimodal.ingest import parquet_records
 from multimodal.ingest.options import CheckOptions, SourceOptions
 from multimodal.ingest.parquet import HuggingFaceReader, ParquetReader
 from multimodal.ingest.readers import open_reader
@@ -163,3 +164,36 @@ def test_a_downloaded_table_names_nothing_outside(table, sound, name):
     assert [row.problem for row in rows_of(with_bytes, "transcribe", columns={"path": "audio"})] == [Reason.UNSAFE_NAME]
     assert [row.problem for row in rows_of(with_path.parent)] == [Reason.UNSAFE_NAME]
     assert [row.problem for row in rows_of(with_path)] == [None]
+
+
+def texts_of(path, size, monkeypatch, task="caption"):
+    """The texts' lengths, None where a row was refused, and the most that Arrow held, with small limits."""
+    monkeypatch.setattr(parquet_records, "MOST_BATCH_BYTES", 1 << 20)
+    monkeypatch.setattr(parquet_records, "MOST_ROW_BYTES", size)
+    pool = pa.proxy_memory_pool(pa.default_memory_pool())
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        rows = rows_of(path, task)
+    finally:
+        pa.set_memory_pool(before)
+    return [len(row.values["text"]) if row.problem is None else row.problem for row in rows], pool.max_memory()
+
+
+@pytest.mark.parametrize("form", ["text", "list", "large"])
+def test_a_text_that_stands_once_and_is_meant_often_is_not_copied(table, monkeypatch, form):
+    """A file of a few KB whose 500 rows mean one text of 100 KB: 50 MB, of which one row at a time is held."""
+    text = "x" * 100_000
+    values = ["short", "other", *[text] * 500]
+    column = {
+        "list": lambda: pa.array([[value] for value in values]),
+        "large": lambda: pa.array(values, pa.large_string()),
+    }.get(form, lambda: pa.array(values).dictionary_encode())()
+    path = table({"path": ["a.jpg"] * len(values), "text": column}, group=len(values))
+    assert path.stat().st_size < 100_000
+    found, peak = texts_of(path, 200_000, monkeypatch)
+    assert found == [5, 5, *[100_000] * 500]
+    assert peak < 20 << 20
+    found, peak = texts_of(path, 50_000, monkeypatch)
+    assert found == [5, 5, *[Reason.TEXT_TOO_LONG] * 500]
+    assert peak < 20 << 20

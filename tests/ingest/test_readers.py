@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from typing import get_args
 
 import pytest
@@ -261,3 +262,37 @@ def test_a_sidecar_names_no_picture_outside(tmp_path, sound, name):
     assert [row.problem for row in rows_of(tmp_path, "transcribe")] == [Reason.UNSAFE_NAME]
     (tmp_path / "m.jsonl").write_text(json.dumps({"path": "a.wav", "text": "hi", "picture": name}))
     assert [row.problem for row in rows_of(tmp_path / "m.jsonl", "transcribe")] == [None]
+
+
+@pytest.mark.parametrize("name", ["m.jsonl", "m.csv", "m.tsv", "book.txt"])
+def test_an_endless_line_spoils_its_own_row_in_little_memory(tmp_path, name, monkeypatch):
+    """A sparse file of 64 MiB is one line: no more than a bounded part of it is held, and what follows is read."""
+    good = {"m.jsonl": b'{"text": "fine"}\n'}.get(name, b"fine\n")
+    header = b"text\n" if name in ("m.csv", "m.tsv") else b""
+    path = tmp_path / name
+    with path.open("wb") as file:
+        file.write(header + good)
+        file.truncate(64 << 20)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + good)
+    reader = open_reader(SourceOptions(name="s", path=path, task="infill"))
+    tracemalloc.start()
+    rows = list(reader.rows())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [row.values.get("text") for row in rows] == ["fine", None, "fine"] and rows[1].problem is not None
+    assert peak < 40 << 20
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".json"])
+def test_an_endless_sidecar_is_not_read_whole(tmp_path, picture, suffix):
+    """The limit is that of a sidecar in an archive."""
+    (tmp_path / "a.jpg").write_bytes(picture())
+    with (tmp_path / f"a{suffix}").open("wb") as file:
+        file.truncate(64 << 20)
+    (tmp_path / "b.jpg").write_bytes(picture())
+    (tmp_path / "b.txt").write_text("fine")
+    tracemalloc.start()
+    assert [row.problem for row in rows_of(tmp_path)] == [Reason.TEXT_TOO_LONG, None]
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()

@@ -6,10 +6,11 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
+from typing import TextIO
 
 from multimodal.errors import SourceError, UnreachableError
 from multimodal.ingest.layouts.layout import LayoutReader
-from multimodal.ingest.locations import Location, open_plain
+from multimodal.ingest.locations import MOST_LINE_CHARS, Location, bounded_lines, open_plain
 from multimodal.ingest.manifests import Unreadable, parse_delimited
 from multimodal.ingest.reader import Row
 from multimodal.ingest.reasons import Reason
@@ -79,7 +80,7 @@ class FlickrReader(LayoutReader):
     def _found(self) -> Iterator[Row]:
         captions, splits = self.text_files()[0], self._splits()
         with captions.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-            first = lines.readline()
+            first = lines.readline(MOST_LINE_CHARS)
         with captions.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
             for number, found in enumerate(_captions(lines, first), start=1):
                 uri = f"{captions.name}#{number}"
@@ -91,10 +92,10 @@ class FlickrReader(LayoutReader):
                 yield Row(uri, {"path": name, "text": text} | ({"split": split} if split else {}))
 
 
-def _captions(lines: Iterator[str], first: str) -> Iterator[tuple[str, str] | Unreadable]:
+def _captions(lines: TextIO, first: str) -> Iterator[tuple[str, str] | Unreadable]:
     """(name, caption) of each line, by what the first line looks like."""
     if TOKEN.match(first):
-        for line in lines:
+        for line in bounded_lines(lines):
             match = TOKEN.match(line)
             yield (match["name"].strip(), match["text"]) if match else Unreadable(f"no name#number: {line!r:.120}")
         return
