@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
-from multimodal.errors import ConfigError, MediaError, SourceError
+from multimodal.errors import ConfigError, MediaError, SourceError, UnreachableError
 from multimodal.ingest.locations import Location, files_under, is_plain, relative_name
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.reasons import Reason
@@ -84,8 +84,13 @@ def _stem(path: Location) -> str:
 
 
 def _read(path: Location) -> bytes:
-    with path.open("rb") as file:
-        data = bytes(file.read(MOST_SIDECAR_BYTES + 1))
+    try:
+        with path.open("rb") as file:
+            data = bytes(file.read(MOST_SIDECAR_BYTES + 1))
+    except UnreachableError:
+        raise
+    except OSError as error:
+        raise MediaError(Reason.MISSING_FILE, f"the sidecar {path.name} cannot be read: {error}") from error
     if len(data) > MOST_SIDECAR_BYTES:
         raise MediaError(Reason.TEXT_TOO_LONG, f"{path.name} has more than {MOST_SIDECAR_BYTES} bytes")
     return data

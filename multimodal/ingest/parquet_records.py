@@ -188,12 +188,12 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def _records_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | Unreadable]:
-    """The rows of a batch; text that is no UTF-8, or too long, spoils its own row only."""
+    """The rows of a batch; text that is no UTF-8, or too long, and a date in no calendar spoil their own row only."""
     if _bytes_of(batch) <= MOST_ROW_BYTES:
         try:
             yield from _decoded(batch).to_pylist()
-        except UnicodeDecodeError:
-            pass
+        except (ValueError, OverflowError):
+            pass  # each row is tried below
         else:
             return
     for row in range(batch.num_rows):
@@ -208,6 +208,8 @@ def _record_of(one: pa.RecordBatch) -> dict[str, Any] | Unreadable:
         (record,) = _decoded(one).to_pylist()
     except UnicodeDecodeError as error:
         return Unreadable(f"bytes that are no UTF-8: {error.object[:80]!r}", Reason.INVALID_UTF8)
+    except (ValueError, OverflowError) as error:
+        return Unreadable(f"a value that cannot be read: {error}")
     return dict(record)
 
 

@@ -21,8 +21,8 @@ from multimodal.ingest.media import read_file, too_many_bytes
 from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.reasons import Reason
 
-ARROW_ERRORS = (pa.ArrowException, OSError, EOFError)
-"""What damaged Parquet was seen to raise."""
+ARROW_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, OverflowError)
+"""What damaged Parquet was seen to raise, and values that Python cannot hold: a date in the year 10000."""
 
 
 @dataclass(frozen=True, slots=True)

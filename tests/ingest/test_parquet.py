@@ -197,3 +197,13 @@ def test_a_text_that_stands_once_and_is_meant_often_is_not_copied(table, monkeyp
     found, peak = texts_of(path, 50_000, monkeypatch)
     assert found == [5, 5, *[Reason.TEXT_TOO_LONG] * 500]
     assert peak < 20 << 20
+
+
+def test_a_date_in_no_calendar_spoils_its_own_row(table):
+    """Python's dates end in the year 9999, Parquet's do not; nanoseconds are more than Python's times have."""
+    days = pa.array([1, 10**9, 2], pa.int32()).cast(pa.date32())
+    path = table({"path": ["a.jpg"] * 3, "text": ["x", "y", "z"], "group": days}, group=3)
+    assert [row.problem for row in rows_of(path)] == [None, Reason.INVALID_ROW, None]
+    times = pa.array([1, 10**18 + 1, 2], pa.timestamp("ns"))
+    path = table({"path": ["a.jpg"] * 3, "text": ["x", "y", "z"], "group": times}, group=3)
+    assert len(rows_of(path)) == 3

@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+from multimodal.config import load_options
 from multimodal.errors import ConfigError, SourceError
 from multimodal.ingest import source_kinds
 from multimodal.ingest.folders import FolderReader
@@ -296,3 +297,25 @@ def test_an_endless_sidecar_is_not_read_whole(tmp_path, picture, suffix):
     assert [row.problem for row in rows_of(tmp_path)] == [Reason.TEXT_TOO_LONG, None]
     assert tracemalloc.get_traced_memory()[1] < 8 << 20
     tracemalloc.stop()
+
+
+def test_a_sidecar_that_cannot_be_read_spoils_its_own_row(tmp_path, picture):
+    """/proc/self/mem is a plain file whose first bytes give an error."""
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").write_bytes(picture())
+    (tmp_path / "a.txt").symlink_to("/proc/self/mem")
+    (tmp_path / "b.txt").write_text("fine")
+    assert [row.problem for row in rows_of(tmp_path)] == [Reason.MISSING_FILE, None]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"style": "x\\ud800"}, {"columns": {"text": "\\udfff"}}, {"split_values": {"\\ud800": "val"}}]
+)
+def test_half_a_character_in_an_option_is_refused(tmp_path, manifest, wrong):
+    """YAML can escape it, nothing behind can write it down."""
+    source = {"name": "s", "path": str(manifest("m.csv", [["text"], ["x"]])), "task": "infill"} | wrong
+    conf = tmp_path / "c.yaml"
+    conf.write_text(json.dumps({"sources": [source]}).replace("\\\\u", "\\u"))
+    with pytest.raises(ConfigError, match="half a character") as caught:
+        load_options(IngestOptions, conf)
+    assert str(caught.value).encode()
