@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from multimodal.ingest.manifests import STANDARD_COLUMNS
+from multimodal.ingest.manifests import STANDARD_COLUMNS, parse_json
 from multimodal.ingest.options import Column
 from multimodal.ingest.reader import Row, checked, within
 from multimodal.ingest.reasons import Reason
@@ -48,7 +47,7 @@ class Sidecars:
 
     def _parsed(self, columns: Mapping[Column, str]) -> tuple[dict[str, str], dict[str, Any], list[str]]:
         """(standard values but the text, attributes, texts)."""
-        found = json.loads(self.json.decode("utf-8-sig")) if self.json is not None else {}
+        found = parse_json(self.json.decode("utf-8-sig")) if self.json is not None else {}
         if not isinstance(found, dict):
             raise ValueError(f"a JSON {type(found).__name__}, expected an object")
         named = {name: columns.get(name, name) for name in STANDARD_COLUMNS if name != "path"}

@@ -207,3 +207,19 @@ def test_a_date_in_no_calendar_spoils_its_own_row(table):
     times = pa.array([1, 10**18 + 1, 2], pa.timestamp("ns"))
     path = table({"path": ["a.jpg"] * 3, "text": ["x", "y", "z"], "group": times}, group=3)
     assert len(rows_of(path)) == 3
+
+
+def test_texts_of_other_types_are_text_or_refused(table):
+    """Bytes are UTF-8 or not; maps, structs and numbers that are none are no text; other numbers stay what they are."""
+    forms = {
+        "bytes": (pa.array([b"caf\xc3\xa9", b"caf\xe9"]), ["café", Reason.INVALID_UTF8]),
+        "large": (pa.array([b"a dog", None], pa.large_binary()), ["a dog", ""]),
+        "map": (pa.array([[("k", "v")], []], pa.map_(pa.string(), pa.string())), [Reason.INVALID_ROW, ""]),
+        "struct": (pa.array([{"a": "x"}, None]), [Reason.INVALID_ROW, ""]),
+        "numbers": (pa.array([1.5, float("nan")]), ["1.5", Reason.INVALID_ROW]),
+        "truths": (pa.array([True, False]), ["True", "False"]),
+        "lists": (pa.array([[b"a dog"], [b"\xff"]]), ["a dog", Reason.INVALID_UTF8]),
+    }
+    for name, (column, expected) in forms.items():
+        rows = rows_of(table({"path": ["a.jpg"] * 2, "text": column}, f"{name}.parquet"))
+        assert [row.problem or row.values.get("text", "") for row in rows] == expected, name

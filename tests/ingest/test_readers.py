@@ -141,7 +141,17 @@ def test_an_endless_field_spoils_one_row(tmp_path):
     assert [row.problem for row in rows_of(path)] == [Reason.INVALID_ROW, None]
 
 
-@pytest.mark.parametrize("line", ["{", "[1, 2]", '{"path": "a", "text": ["b"]}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[1, 2]",
+        '{"path": "a", "text": 1e999}',
+        '{"path": "a", "text": "b", "n": NaN}',
+        '{"path": "a", "text": ["b"]}',
+        "[" * 100_000,
+    ],
+)
 def test_bad_json_is_a_bad_row(tmp_path, line):
     """Broken JSON, JSON that is no object, lists for texts, and endless nesting spoil their own row only."""
     path = tmp_path / "m.jsonl"
@@ -319,3 +329,11 @@ def test_half_a_character_in_an_option_is_refused(tmp_path, manifest, wrong):
     with pytest.raises(ConfigError, match="half a character") as caught:
         load_options(IngestOptions, conf)
     assert str(caught.value).encode()
+
+
+def test_a_number_that_is_none_spoils_the_row_of_its_sidecar(tmp_path, picture):
+    """JSON knows neither NaN nor infinity, and who reads the attributes again would stumble."""
+    for name, number in (("a", "1e999"), ("b", "-Infinity"), ("c", "1.5")):
+        (tmp_path / f"{name}.jpg").write_bytes(picture())
+        (tmp_path / f"{name}.json").write_text(f'{{"text": "x", "n": {number}}}')
+    assert [row.problem for row in rows_of(tmp_path)] == [Reason.INVALID_ROW, Reason.INVALID_ROW, None]
