@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from multimodal.errors import MediaError, UnreachableError
+from multimodal.errors import MediaError, UnknownSystemError, UnreachableError
 from multimodal.ingest.locations import URL_MARK, Location, RemotePath, read_range
 from multimodal.ingest.media import read_file, too_many_bytes
 from multimodal.ingest.options import CheckOptions
@@ -148,7 +148,7 @@ def _read_remote(path: RemotePath, max_bytes: int) -> bytes:
         size = path.size()
         _check_size(size, max_bytes)
         return path.read_range(0, size)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, UnknownSystemError) as error:
         raise MediaError(Reason.MISSING_FILE, f"{path}: {error}") from error
 
 
