@@ -4,6 +4,7 @@ or lacks a column that it needs, is refused before any work."""
 from __future__ import annotations
 
 from multimodal.errors import SourceError, UnreachableError
+from multimodal.ingest.drafts import listed_splits
 from multimodal.ingest.folders import FolderReader
 from multimodal.ingest.layouts.coco import CocoReader, KarpathyReader
 from multimodal.ingest.layouts.common_voice import CommonVoiceReader
@@ -48,6 +49,7 @@ def open_reader(source: SourceOptions) -> Reader:
         _require_files(source)
         reader = READERS[kind_of(source)](source)
         reader.check()
+        listed_splits(source)
     except UnreachableError:
         raise
     except OSError as error:

@@ -31,7 +31,7 @@ class Sidecars:
         """A row per text. The lines of the `.txt` go before the texts of the `.json`, whose further keys serve both.
 
         Args:
-            bare: the row without its texts.
+            bare: the row without its texts; what the JSON says of it goes first.
             columns: standard name -> key of the JSON object, where they differ.
         """
         try:
@@ -41,7 +41,7 @@ class Sidecars:
             return
         for number, text in enumerate(texts or [""], start=1):
             uri = f"{bare.uri}#{number}" if len(texts) > 1 else bare.uri
-            row = replace(bare, uri=uri, values={**values, **bare.values, "text": text})
+            row = replace(bare, uri=uri, values={**bare.values, **values, "text": text})
             # Who made the archive or the corpus chose the name, not who reads it.
             yield within(checked(replace(row, attributes={**bare.attributes, **attributes})), "picture")
 

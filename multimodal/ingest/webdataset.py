@@ -50,7 +50,7 @@ class WebDatasetReader(Reader):
 
     `columns: {path: <extension>}` chooses between several media of one key, `columns: {text: caption}` names a key of
     the JSON. Members of other kinds, pickles among them, are never opened. The split is in the shard's name
-    (`train-000.tar`, `val/000.tar`), where it is anywhere.
+    (`train-000.tar`, `val/000.tar`), where it is anywhere; `split` in a row's JSON goes before it.
     """  # noqa: E501
 
     @classmethod

@@ -337,3 +337,15 @@ def test_a_number_that_is_none_spoils_the_row_of_its_sidecar(tmp_path, picture):
         (tmp_path / f"{name}.jpg").write_bytes(picture())
         (tmp_path / f"{name}.json").write_text(f'{{"text": "x", "n": {number}}}')
     assert [row.problem for row in rows_of(tmp_path)] == [Reason.INVALID_ROW, Reason.INVALID_ROW, None]
+
+
+def test_a_name_in_two_lists_of_splits_is_refused(tmp_path, manifest):
+    """Which of them would win, nobody has said; twice in one list is once."""
+    path = manifest("m.csv", [["path", "text"], ["a.jpg", "x"]])
+    lists = {"train": tmp_path / "train", "test": tmp_path / "test"}
+    lists["train"].write_text("b.jpg\na.jpg\na.jpg\n")
+    lists["test"].write_text("c.jpg\n")
+    assert len(rows_of(path, split_files=lists)) == 1
+    lists["test"].write_text("c.jpg\na.jpg\n")
+    with pytest.raises(SourceError, match=r"'a\.jpg' stands in the lists of train and of test"):
+        rows_of(path, split_files=lists)

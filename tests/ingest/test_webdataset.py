@@ -214,3 +214,14 @@ def test_a_picture_that_a_json_names_outside_is_refused(shard, sound, name):
     bad, good = reader.rows()
     assert (bad.problem, reader.picture_path(bad)) == (Reason.UNSAFE_NAME, None)
     assert reader.picture_path(good) == path.parent / "beside/a.jpg"
+
+
+def test_a_rows_own_split_goes_before_the_shards_name(shard, picture):
+    """As in a table: the name speaks for the rows that say nothing themselves."""
+    facts = [json.dumps({"text": "x", **split}).encode() for split in ({"split": "test"}, {}, {"split": None})]
+    members = [
+        (f"{n}.{end}", data) for n, one in enumerate(facts) for end, data in (("jpg", picture(n)), ("json", one))
+    ]
+    rows = rows_of(shard(members, "train-0.tar"))
+    assert [row.values["split"] for row in rows] == ["test", "train", "train"]
+    assert [row.values["path"] for row in rows] == ["0.jpg", "1.jpg", "2.jpg"]
