@@ -349,3 +349,21 @@ def test_a_name_in_two_lists_of_splits_is_refused(tmp_path, manifest):
     lists["test"].write_text("c.jpg\na.jpg\n")
     with pytest.raises(SourceError, match=r"'a\.jpg' stands in the lists of train and of test"):
         rows_of(path, split_files=lists)
+
+
+def test_sidecars_in_capitals_are_sidecars(tmp_path, picture):
+    """`a.TXT` is no media of its own; where both are there, the usual one is read."""
+    for name in ("a.JPG", "b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(picture())
+    (tmp_path / "a.TXT").write_text("one")
+    (tmp_path / "b.Json").write_text('{"text": "two"}')
+    (tmp_path / "c.TXT").write_text("no")
+    (tmp_path / "c.txt").write_text("three")
+    (tmp_path / "lost.TXT").write_text("no picture")
+    rows = rows_of(tmp_path)
+    assert [(row.uri, row.values.get("text"), row.problem) for row in rows] == [
+        ("a.JPG", "one", None),
+        ("b.jpg", "two", None),
+        ("c.jpg", "three", None),
+        ("lost.TXT", None, Reason.MISSING_FILE),
+    ]
