@@ -57,7 +57,7 @@ class FileRecords:
                 raise KeyError(f"{file.name} has no column '{name}'; its columns: {', '.join(schema.names)}")
         self.leaf = media_leaf(schema.field(media)) if media else ""
         taken = {column for name, column in columns.items() if media or name != "path"}
-        read = (_read_as(field, self.leaf) for field in schema if field.name in taken or _is_plain(field.type))
+        read = (_read_as(field, media, self.leaf) for field in schema if field.name in taken or _is_plain(field.type))
         self._wanted = [column for column in read if column]
         leaves = (self._metadata.schema.column(index) for index in range(len(self._metadata.schema)))
         below = tuple(f"{name}." for name in self._wanted)
@@ -131,9 +131,9 @@ class FileRecords:
         return {**record, self.media: media.get("path")} if isinstance(media, dict) else record
 
 
-def _read_as(field: pa.Field, leaf: str) -> str:
+def _read_as(field: pa.Field, media: str, leaf: str) -> str:
     """What is read of a column: of media with bytes only its path, "" where it has none."""
-    if not leaf or field.name != leaf.partition(".")[0]:
+    if not leaf or field.name != media:  # whose name may hold a dot
         return str(field.name)
     return f"{field.name}.path" if types.is_struct(field.type) and field.type.get_field_index("path") >= 0 else ""
 

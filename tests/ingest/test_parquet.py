@@ -223,3 +223,10 @@ def test_texts_of_other_types_are_text_or_refused(table):
     for name, (column, expected) in forms.items():
         rows = rows_of(table({"path": ["a.jpg"] * 2, "text": column}, f"{name}.parquet"))
         assert [row.problem or row.values.get("text", "") for row in rows] == expected, name
+
+
+def test_a_column_of_media_may_have_a_dot_in_its_name(table, picture):
+    """As the tables made of WebDataset shards have; its bytes are no path."""
+    (row,) = rows_of(table({"img.jpg": [picture()], "text": ["x"]}), columns={"path": "img.jpg"})
+    assert row.problem is None and "path" not in row.values
+    assert read_ref(row.media, CheckOptions()) == picture()
