@@ -3,6 +3,7 @@
     MultimodalError
      ├── ConfigError          the configuration is wrong: raised before any work is done
      ├── SourceError          a source cannot be read at all (its bad rows go to the ledger instead)
+     │    ├── UnknownSystemError a URL names a file system that nobody knows: trying again does not help
      │    └── UnreachableError a remote file system does not answer: trying again may help
      ├── DatasetError         a dataset, ledger or latent store on disk is absent, incomplete or damaged
      ├── ContaminationError   more of the test split is in train than `ingest.decontamination` allows
@@ -31,6 +32,10 @@ class ConfigError(MultimodalError):
 
 class SourceError(MultimodalError):
     """A source cannot be read at all."""
+
+
+class UnknownSystemError(SourceError):
+    """A URL names a file system that nobody knows, or leaves out what it needs."""
 
 
 class UnreachableError(SourceError, OSError):

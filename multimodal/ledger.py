@@ -84,12 +84,15 @@ def ledger_rows(table: pa.Table) -> list[LedgerRow]:
 
 def _require_known(ledger: Path, wanted: dict[str, str]) -> None:
     counts = count_rows(ledger) if wanted else []
+    problems = []
     for name, value in wanted.items():
         known = sorted({str(getattr(count, name)) for count in counts} - {""})
         if value not in known:
             near = difflib.get_close_matches(value, known, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known) or 'none'}"
-            raise RequestError(f"no row of the ledger has the {name} '{value}'; {hint}")
+            problems.append(f"no row of the ledger has the {name} '{value}'; {hint}")
+    if problems:
+        raise RequestError(". ".join(problems))
 
 
 def _tables(ledger: Path, columns: Sequence[str] | None = None) -> Iterable[pa.Table]:

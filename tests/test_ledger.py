@@ -41,6 +41,8 @@ def test_a_reason_that_no_row_has_is_refused_with_the_nearest(ingested_once, tmp
         find_rows(ledger, reason="to_small")
     with pytest.raises(RequestError, match="there are: pictures, sounds, texts"):
         find_rows(ledger, source="qqq")
+    with pytest.raises(RequestError, match=r"has the source 'nope'.*has the fate 'bla'"):
+        find_rows(ledger, source="nope", fate="bla", reason="too_small")
     with pytest.raises(DatasetError, match="multimodal ingest"):
         count_rows(tmp_path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from multimodal.errors import UnreachableError
+from multimodal.errors import UnknownSystemError, UnreachableError
 from multimodal.ingest.locations import Location, digest_of, size_of
 from multimodal.ingest.memory import FileState, IngestMemory
 
@@ -61,5 +61,5 @@ def _digest(path: Location, largest: float, state: FileState | None) -> str:
         return digest_of(path) if size <= largest else f"{size} bytes"
     except UnreachableError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, UnknownSystemError) as error:
         return f"unreadable: {type(error).__name__}"

@@ -84,8 +84,7 @@ class Drafter:
 
     def __init__(self, reader: Reader, checks: CheckOptions) -> None:
         self._reader, self._source, self._checks = reader, reader.source, checks
-        source = reader.source
-        self._listed = {name: split for split, path in source.split_files.items() for name in _names(source, path)}
+        self._listed = listed_splits(reader.source)
 
     def draft(self, row: Row, measures: Measures | None = None) -> Draft:
         """The draft of a row.
@@ -187,6 +186,23 @@ def _depth(value: object) -> int:
         depth += 1
         level = [part for each in level for part in (each.values() if isinstance(each, Mapping) else each)]
     return depth - 1
+
+
+def listed_splits(source: SourceOptions) -> dict[str, Split]:
+    """Name of a media file -> the split whose list in `split_files` it stands in.
+
+    Raises:
+        SourceError: a list cannot be read, or a name stands in two of them.
+    """
+    found: dict[str, Split] = {}
+    for split, path in source.split_files.items():
+        for name in _names(source, path):
+            if found.setdefault(name, split) is not split:
+                raise SourceError(
+                    f"source '{source.name}': '{name}' stands in the lists of {found[name]} and of {split}; "
+                    "take it out of one of split_files"
+                )
+    return found
 
 
 def _names(source: SourceOptions, path: Location) -> list[str]:

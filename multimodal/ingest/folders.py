@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 
-from multimodal.errors import ConfigError, SourceError
-from multimodal.ingest.locations import Location, RemotePath, files_under, relative_name
+from multimodal.errors import ConfigError, MediaError, SourceError, UnreachableError
+from multimodal.ingest.locations import Location, files_under, is_plain, relative_name
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.reasons import Reason
-from multimodal.ingest.sidecars import JSON_SUFFIX, TEXT_SUFFIX, Sidecars
+from multimodal.ingest.sidecars import JSON_SUFFIX, MOST_SIDECAR_BYTES, TEXT_SUFFIX, Sidecars
 from multimodal.sample import Modality
 
 SUFFIXES = (TEXT_SUFFIX, JSON_SUFFIX)
@@ -17,6 +18,8 @@ SUFFIXES = (TEXT_SUFFIX, JSON_SUFFIX)
 
 class FolderReader(Reader):
     """A folder of media, at any depth. The text of `a/b.jpg` is in `a/b.txt`, one caption per line, or in `a/b.json`.
+
+    Cameras and Windows write suffixes in capitals: `a/b.TXT` is one too.
 
     The JSON object holds the row's columns: `text` (one, or a list), and any of style, group, split, speaker.
     """
@@ -41,7 +44,7 @@ class FolderReader(Reader):
 
     def text_files(self) -> list[Location]:
         """All sidecars."""
-        return [path for path in self._files if path.suffix in SUFFIXES]
+        return [path for path in self._files if _is_sidecar(path)]
 
     @cached_property
     def _files(self) -> list[Location]:
@@ -49,36 +52,53 @@ class FolderReader(Reader):
 
     def _media(self) -> list[Location]:
         """Media files, and sidecars whose media is missing: those are rows too."""
-        stems = {_stem(path) for path in self._files if path.suffix not in SUFFIXES}
+        stems = {_stem(path) for path in self._files if not _is_sidecar(path)}
         lost: dict[str, Location] = {}
         for path in self.text_files():
             if _stem(path) not in stems:
                 lost.setdefault(_stem(path), path)
-        return [path for path in self._files if path.suffix not in SUFFIXES or lost.get(_stem(path)) == path]
+        return [path for path in self._files if not _is_sidecar(path) or lost.get(_stem(path)) == path]
 
     def _all_rows(self) -> Iterator[Row]:
         # A pipe is never opened: it would be waited for.
-        there = {path for path in self.text_files() if isinstance(path, RemotePath) or path.is_file()}
+        # Sorted, `a.txt` comes after `a.TXT`, and goes before it.
+        there = {_stem(path) + path.suffix.lower(): path for path in self.text_files() if is_plain(path)}
         for path in self._media():
             yield from self._rows_of(path, there)
 
-    def _rows_of(self, path: Location, there: set[Location]) -> Iterator[Row]:
+    def _rows_of(self, path: Location, there: dict[str, Location]) -> Iterator[Row]:
         name = relative_name(path, self.source.path)
-        if path.suffix in SUFFIXES:
+        if _is_sidecar(path):
             yield Row(name, {}, {}, Reason.MISSING_FILE, "a sidecar without media")
             return
-        beside = [path.with_suffix(suffix) for suffix in SUFFIXES]
-        if not any(sidecar in there for sidecar in beside):
-            yield Row(name, {"path": name}, {}, Reason.EMPTY_TEXT, f"no sidecar {beside[0].name}")
+        text_file, json_file = (there.get(_stem(path) + suffix) for suffix in SUFFIXES)
+        if text_file is None and json_file is None:
+            yield Row(name, {"path": name}, {}, Reason.EMPTY_TEXT, f"no sidecar {path.with_suffix(TEXT_SUFFIX).name}")
             return
-        text, json = (_read(sidecar) if sidecar in there else None for sidecar in beside)
+        try:
+            text, json = (None if sidecar is None else _read(sidecar) for sidecar in (text_file, json_file))
+        except MediaError as error:
+            yield Row(name, {}, {}, Reason(error.reason), error.detail)
+            return
         yield from Sidecars(text, json).rows(Row(name, {"path": name}), self.source.columns)
 
 
+def _is_sidecar(path: Location) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
 def _stem(path: Location) -> str:
-    return str(path).removesuffix(path.suffix)
+    return str(path).removesuffix(path.suffix) if isinstance(path, Path) else str(path.with_suffix(""))
 
 
 def _read(path: Location) -> bytes:
-    with path.open("rb") as file:
-        return bytes(file.read())
+    try:
+        with path.open("rb") as file:
+            data = bytes(file.read(MOST_SIDECAR_BYTES + 1))
+    except UnreachableError:
+        raise
+    except OSError as error:
+        raise MediaError(Reason.MISSING_FILE, f"the sidecar {path.name} cannot be read: {error}") from error
+    if len(data) > MOST_SIDECAR_BYTES:
+        raise MediaError(Reason.TEXT_TOO_LONG, f"{path.name} has more than {MOST_SIDECAR_BYTES} bytes")
+    return data

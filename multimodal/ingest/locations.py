@@ -6,20 +6,29 @@ Local paths stay `pathlib` paths: they keep names that are no UTF-8, pipes and b
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, TextIO
 
 from pydantic import PlainSerializer, PlainValidator
 
-from multimodal.errors import SourceError, UnreachableError
+from multimodal.errors import SourceError, UnknownSystemError, UnreachableError
 
 URL_MARK = "://"
+REMOTE_CURE = "pip install 'multimodal[remote]' adds s3, gs and abfs"
+ASK_AGAIN = (401, 407, 408, 425, 429)
+"""Status of HTTP below 500 that says nothing about the file: who asks is unknown, came too early or too often."""
+MOST_LINE_CHARS = 8 << 20
+MOST_SKIPPED_CHARS = 1 << 16
+TOO_LONG = "x" * (csv.field_size_limit() + 1)
+"""What stands for a line that is too long; a parser of delimited fields refuses it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +83,11 @@ class RemotePath:
         """Whether anything is there.
 
         Raises, as all that follows:
-            SourceError: the file system is unknown.
+            SourceError: the file system is not installed.
+            UnknownSystemError: nobody knows it.
             UnreachableError: it does not answer.
         """
-        return bool(self._ask("exists"))
+        return self._type() is not None
 
     def is_dir(self) -> bool:
         """Whether a folder is there."""
@@ -85,7 +95,14 @@ class RemotePath:
 
     def is_file(self) -> bool:
         """Whether a file is there."""
-        return bool(self._ask("isfile"))
+        return self._type() == "file"
+
+    def _type(self) -> str | None:
+        """ "file" or "directory", None where nothing is; fsspec's own `isfile` and `exists` take any error for that."""
+        try:
+            return str(self._ask("info")["type"])
+        except FileNotFoundError:
+            return None
 
     def open(self, mode: str = "r", encoding: str = "utf-8", errors: str = "strict", newline: str | None = None) -> Any:
         """As `pathlib.Path.open`, for reading."""
@@ -119,9 +136,12 @@ class RemotePath:
 
         try:
             system, path = url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
-            cure = "pip install 'multimodal[remote]' adds s3, gs and abfs"
-            raise SourceError(f"no file system for {self.url}: {error}; {cure}") from error
+        except ImportError as error:
+            raise SourceError(f"no file system for {self.url}: {error}; {REMOTE_CURE}") from error
+        except (ValueError, TypeError) as error:
+            raise UnknownSystemError(f"no file system for {self.url}: {error}; {REMOTE_CURE}") from error
+        except OSError as error:  # some connect at once
+            raise _unreachable(self.url, error) from error
         return system, path
 
     def _ask(self, method: str, *args: Any, **options: Any) -> Any:
@@ -164,11 +184,25 @@ class _Stream(io.RawIOBase):
 def _answered(url: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if _is_no_answer(error.__cause__):
+            raise _unreachable(url, error.__cause__) from error
         raise
     except Exception as error:  # every file system has errors of its own
-        cure = "check the address, the credentials and the network"
-        raise UnreachableError(f"{url} cannot be reached: {type(error).__name__}: {error}; {cure}") from error
+        raise _unreachable(url, error) from error
+
+
+def _is_no_answer(cause: BaseException | None) -> bool:
+    """Whether what fsspec calls a missing file is a server that did not say so: its HTTP takes any error for that."""
+    if cause is None or isinstance(cause, FileNotFoundError):
+        return False
+    status = getattr(cause, "status", None)
+    return status is None or status >= 500 or status in ASK_AGAIN
+
+
+def _unreachable(url: str, error: BaseException | None) -> UnreachableError:
+    cure = "check the address, the credentials and the network"
+    return UnreachableError(f"{url} cannot be reached: {type(error).__name__}: {error}; {cure}")
 
 
 Location = Path | RemotePath
@@ -221,6 +255,24 @@ def relative_name(file: Location, root: Location) -> str:
     return str(file).split("::")[0].removeprefix(str(root).split("::")[0].rstrip("/") + "/")
 
 
+def is_plain(file: Location) -> bool:
+    """Whether a plain file is there, or a remote one, which can be nothing else; never raises for a local name."""
+    return isinstance(file, RemotePath) or os.path.isfile(file)  # noqa: PTH113 (Path.is_file raises on EACCES)
+
+
+def open_plain(file: Location) -> Any:
+    """A plain file, open for reading its bytes; to open anything else may wait for ever, or do something.
+
+    Raises:
+        FileNotFoundError: no plain file is there.
+        OSError: it cannot be opened.
+        UnreachableError: a remote file system does not answer.
+    """
+    if not is_plain(file):
+        raise FileNotFoundError(f"no plain file at {file}")
+    return file.open("rb")
+
+
 def size_of(file: Location) -> int:
     """Bytes of a file."""
     return file.size() if isinstance(file, RemotePath) else file.stat().st_size
@@ -241,8 +293,19 @@ def digest_of(file: Location) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+def bounded_lines(lines: TextIO) -> Iterator[str]:
+    """The lines of an open text; `TOO_LONG` stands for one of more than `MOST_LINE_CHARS`, of which no more is held."""
+    for line in iter(partial(lines.readline, MOST_LINE_CHARS), ""):
+        if len(line) < MOST_LINE_CHARS or line.endswith(("\n", "\r")):
+            yield line
+        else:
+            while line and not line.endswith(("\n", "\r")):
+                line = lines.readline(MOST_SKIPPED_CHARS)
+            yield TOO_LONG
+
+
 def first_line(file: Location) -> bytes:
     """The first line of a file, at most 64 KiB of it."""
     opened: IO[bytes]
-    with file.open("rb") as opened:
+    with open_plain(file) as opened:
         return opened.readline(1 << 16)

@@ -6,19 +6,23 @@ import csv
 import difflib
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar, get_args
+from math import isfinite
+from typing import Any, ClassVar, TextIO, get_args
 
 from multimodal.errors import ConfigError, SourceError
-from multimodal.ingest.locations import Location, first_line
+from multimodal.ingest.locations import MOST_LINE_CHARS, TOO_LONG, Location, bounded_lines, first_line
 from multimodal.ingest.options import Column
 from multimodal.ingest.reader import Reader, Row, checked
 from multimodal.ingest.reasons import Reason
 from multimodal.sample import Modality, Task
 
 STANDARD_COLUMNS: tuple[Column, ...] = get_args(Column)
+
+
+LONG_LINE = f"a line of more than {MOST_LINE_CHARS} characters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +188,16 @@ class JsonlReader(TextManifestReader):
 
     def _records(self) -> Iterator[Mapping[str, Any] | Unreadable]:
         with self.source.path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-            for line in lines:
-                if line.strip():
+            for line in bounded_lines(lines):
+                if line is TOO_LONG:
+                    yield Unreadable(LONG_LINE, Reason.TEXT_TOO_LONG)
+                elif line.strip():
                     yield _json_object(line)
 
 
-def parse_delimited(lines: Iterable[str], delimiter: str, quoting: int) -> Iterator[list[str] | Unreadable]:
+def parse_delimited(lines: TextIO, delimiter: str, quoting: int) -> Iterator[list[str] | Unreadable]:
     """Lines of fields, the empty ones left out."""
-    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
+    reader = csv.reader(bounded_lines(lines), delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
     while True:
         start = reader.line_num + 1
         try:
@@ -218,9 +224,33 @@ def record_row(uri: str, record: Mapping[str, Any] | Unreadable, columns: Mappin
     return checked(_row(uri, record, columns))
 
 
+def parse_json(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is no JSON, or holds a number that is none: NaN, or one too large such as 1e999.
+        RecursionError: it is nested too deep.
+    """
+    return _JSON.decode(text)
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not isfinite(value):
+        raise ValueError(f"{number} is no number that can be held")
+    return value
+
+
+_JSON = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
+
+
+def _kind(value: Any) -> str:
+    return str(value) if isinstance(value, float) else f"a {type(value).__name__}"
+
+
 def _json_object(line: str) -> Mapping[str, Any] | Unreadable:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except (ValueError, RecursionError) as error:
         return Unreadable(f"no JSON: {error}")
     return record if isinstance(record, dict) else Unreadable(f"a JSON {type(record).__name__}, expected an object")
@@ -234,8 +264,12 @@ def _row(uri: str, record: Mapping[str, Any], columns: Mapping[str, str]) -> Row
         value = rest.pop(column, None)
         if value is None:
             value = record.get(column)  # two standard columns may be one of the record's
-        if isinstance(value, dict | list):
-            return Row(uri, {}, {}, Reason.INVALID_ROW, f"{name} is a JSON {type(value).__name__}, expected text")
-        if value is not None:
+        if isinstance(value, str):
+            values[name] = value
+        elif isinstance(value, dict | list | tuple) or (isinstance(value, float) and not isfinite(value)):
+            return Row(uri, {}, {}, Reason.INVALID_ROW, f"{name} is {_kind(value)}, expected text")
+        elif isinstance(value, bytes):
+            values[name] = value.decode("utf-8", "surrogateescape")
+        elif value is not None:
             values[name] = str(value)
     return Row(uri, values, rest)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multimodal.errors import SourceError, UnreachableError
-from multimodal.ingest.locations import Location, files_under, join, relative_name
+from multimodal.ingest.locations import Location, files_under, join, open_plain, relative_name
 from multimodal.ingest.manifests import ManifestReader, Unreadable, record_row
 from multimodal.ingest.options import Column
 from multimodal.ingest.parquet_records import FileRecords, media_leaf
@@ -53,7 +53,7 @@ class ParquetReader(ManifestReader):
         problem = "there is none"
         for file in self._files:
             try:
-                with file.open("rb") as opened:
+                with open_plain(file) as opened:
                     return pq.read_schema(opened)
             except UnreachableError:
                 raise
@@ -64,6 +64,11 @@ class ParquetReader(ManifestReader):
     @cached_property
     def _row_groups(self) -> RowGroups:
         return RowGroups()
+
+    @cached_property
+    def _is_downloaded(self) -> bool:
+        """Whether the names in it are those of whoever published it; a single table of paths is the user's own."""
+        return self.source.path.is_dir()
 
     def _split_of(self, name: str) -> str:
         """The split that the name of a file tells."""
@@ -99,8 +104,10 @@ class ParquetReader(ManifestReader):
             row = record_row(f"{uri}/{number}" if len(texts) > 1 else uri, {**record, column: text}, columns)
             if split and "split" not in row.values and row.problem is None:
                 row = replace(row, values={**row.values, "split": split})
-            is_followed = cell is None and self.source.path.is_dir()
-            yield within(row) if is_followed else replace(row, media=cell)
+            if cell is not None:
+                yield within(replace(row, media=cell), "picture")
+            else:
+                yield within(row, "path", "picture") if self._is_downloaded else row
 
     def _cell(self, records: FileRecords, group: int, number: int, record: Mapping[str, Any]) -> ParquetCell:
         path = record.get(records.media) or ""
@@ -131,6 +138,10 @@ class HuggingFaceReader(ParquetReader):
         if self.source.task.modality is Modality.TEXT:
             wanted.pop("path", None)
         return wanted | super().mapped_columns()
+
+    @cached_property
+    def _is_downloaded(self) -> bool:
+        return True
 
     def _split_of(self, name: str) -> str:
         return split_word(name)

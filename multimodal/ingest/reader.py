@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from multimodal.ingest.locations import Location, join
-from multimodal.ingest.options import SourceOptions
+from multimodal.ingest.options import Column, SourceOptions
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.refs import ArchiveMember, MediaRef, ParquetCell, name_problem
 from multimodal.sample import Modality
@@ -108,7 +108,12 @@ def checked(row: Row) -> Row:
     return row
 
 
-def within(row: Row) -> Row:
-    """The row, or its quarantine where the path that it names leads out of the source."""
-    problem = name_problem(row.values.get("path", ""))
-    return Row(row.uri, {}, {}, Reason.UNSAFE_NAME, problem) if problem else row
+def within(row: Row, *columns: Column) -> Row:
+    """The row, or its quarantine where a file that it names in one of the columns may lie outside of the source."""
+    for column in columns:
+        name = row.values.get(column)
+        # Without its blanks, as `_ref` takes it: " /etc" is absolute then.
+        problem = name_problem(name.strip()) if name else ""
+        if problem:
+            return Row(row.uri, {}, {}, Reason.UNSAFE_NAME, f"{column} {problem}")
+    return row

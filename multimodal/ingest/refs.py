@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import PureWindowsPath
 from threading import Lock
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from multimodal.errors import MediaError, UnreachableError
-from multimodal.ingest.locations import Location, RemotePath, read_range
+from multimodal.errors import MediaError, UnknownSystemError, UnreachableError
+from multimodal.ingest.locations import URL_MARK, Location, RemotePath, read_range
 from multimodal.ingest.media import read_file, too_many_bytes
 from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.reasons import Reason
 
-ARROW_ERRORS = (pa.ArrowException, OSError, EOFError)
-"""What damaged Parquet was seen to raise."""
+ARROW_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, OverflowError)
+"""What damaged Parquet was seen to raise, and values that Python cannot hold: a date in the year 10000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,9 @@ def files_of(ref: MediaRef) -> list[Location]:
 
 def name_problem(name: str) -> str:
     """Why a name that an archive or a downloaded table gives must not be followed; "" where it may be."""
-    if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or name.startswith("\\"):
+    if URL_MARK in name:
+        return f"'{name}' is a URL"
+    if name.startswith(("/", "\\")) or (":" in name and PureWindowsPath(name).drive):
         return f"'{name}' is absolute"
     return f"'{name}' leads out of its folder" if ".." in name.replace("\\", "/").split("/") else ""
 
@@ -146,7 +148,7 @@ def _read_remote(path: RemotePath, max_bytes: int) -> bytes:
         size = path.size()
         _check_size(size, max_bytes)
         return path.read_range(0, size)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, UnknownSystemError) as error:
         raise MediaError(Reason.MISSING_FILE, f"{path}: {error}") from error
 
 

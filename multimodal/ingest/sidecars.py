@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from multimodal.ingest.manifests import STANDARD_COLUMNS
+from multimodal.ingest.manifests import STANDARD_COLUMNS, parse_json
 from multimodal.ingest.options import Column
-from multimodal.ingest.reader import Row, checked
+from multimodal.ingest.reader import Row, checked, within
 from multimodal.ingest.reasons import Reason
 
 TEXT_SUFFIX, JSON_SUFFIX = ".txt", ".json"
+MOST_SIDECAR_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Sidecars:
         """A row per text. The lines of the `.txt` go before the texts of the `.json`, whose further keys serve both.
 
         Args:
-            bare: the row without its texts.
+            bare: the row without its texts; what the JSON says of it goes first.
             columns: standard name -> key of the JSON object, where they differ.
         """
         try:
@@ -41,12 +41,13 @@ class Sidecars:
             return
         for number, text in enumerate(texts or [""], start=1):
             uri = f"{bare.uri}#{number}" if len(texts) > 1 else bare.uri
-            row = replace(bare, uri=uri, values={**values, **bare.values, "text": text})
-            yield checked(replace(row, attributes={**bare.attributes, **attributes}))
+            row = replace(bare, uri=uri, values={**bare.values, **values, "text": text})
+            # Who made the archive or the corpus chose the name, not who reads it.
+            yield within(checked(replace(row, attributes={**bare.attributes, **attributes})), "picture")
 
     def _parsed(self, columns: Mapping[Column, str]) -> tuple[dict[str, str], dict[str, Any], list[str]]:
         """(standard values but the text, attributes, texts)."""
-        found = json.loads(self.json.decode("utf-8-sig")) if self.json is not None else {}
+        found = parse_json(self.json.decode("utf-8-sig")) if self.json is not None else {}
         if not isinstance(found, dict):
             raise ValueError(f"a JSON {type(found).__name__}, expected an object")
         named = {name: columns.get(name, name) for name in STANDARD_COLUMNS if name != "path"}

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from multimodal.ingest.locations import Location
+from multimodal.errors import UnreachableError
+from multimodal.ingest.locations import Location, open_plain
 from multimodal.ingest.refs import ArchiveMember, name_problem
 
 BLOCK = tarfile.BLOCKSIZE
@@ -41,23 +42,24 @@ class Member:
 
 def tar_members(archive: Location) -> Iterator[Member | Damage]:
     """All members in their order, at most one `Damage`, the last. Nothing is extracted, no name becomes a path."""
-    with archive.open("rb") as file:
-        before = -1
-        try:
-            with tarfile.open(fileobj=file, mode="r:", errorlevel=2) as tar:
-                while (found := tar.next()) is not None:
-                    # tarfile keeps all headers otherwise; a header of negative size would lead back to itself.
-                    vars(tar)["members"] = []
-                    if found.size < 0 or tar.offset <= before:
-                        yield Damage(found.offset, f"a header of size {found.size}")
-                        return
-                    before = tar.offset
-                    if not found.isdir():
-                        ref = ArchiveMember(archive, found.offset_data, found.size, found.name)
-                        yield Member(ref, _problem(found))
-                yield from _end(file, tar.offset)
-        except (tarfile.TarError, ValueError, ArithmeticError, EOFError, RecursionError) as error:
-            yield Damage(max(before, 0), str(error) or type(error).__name__)
+    before = -1
+    try:
+        with open_plain(archive) as file, tarfile.open(fileobj=file, mode="r:", errorlevel=2) as tar:
+            while (found := tar.next()) is not None:
+                # tarfile keeps all headers otherwise; a header of negative size would lead back to itself.
+                vars(tar)["members"] = []
+                if found.size < 0 or tar.offset <= before:
+                    yield Damage(found.offset, f"a header of size {found.size}")
+                    return
+                before = tar.offset
+                if not found.isdir():
+                    ref = ArchiveMember(archive, found.offset_data, found.size, found.name)
+                    yield Member(ref, _problem(found))
+            yield from _end(file, tar.offset)
+    except UnreachableError:
+        raise
+    except (tarfile.TarError, OSError, ValueError, ArithmeticError, EOFError, RecursionError) as error:
+        yield Damage(max(before, 0), str(error) or type(error).__name__)
 
 
 def _problem(found: tarfile.TarInfo) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from multimodal.errors import ConfigError
-from multimodal.ingest.locations import Location
+from multimodal.ingest.locations import TOO_LONG, Location, bounded_lines
+from multimodal.ingest.manifests import LONG_LINE
 from multimodal.ingest.reader import Reader, Row, checked
+from multimodal.ingest.reasons import Reason
 from multimodal.sample import Task
 
 
@@ -37,6 +39,8 @@ class TextReader(Reader):
 
     def _all_rows(self) -> Iterator[Row]:
         with self.source.path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
+            for number, line in enumerate(bounded_lines(lines), start=1):
+                if line is TOO_LONG:
+                    yield Row(f"{self.source.path.name}#{number}", {}, {}, Reason.TEXT_TOO_LONG, LONG_LINE)
+                elif line.strip():
                     yield checked(Row(f"{self.source.path.name}#{number}", {"text": line.rstrip("\r\n")}))

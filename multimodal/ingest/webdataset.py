@@ -12,14 +12,13 @@ from multimodal.ingest.locations import Location, files_under, read_range, relat
 from multimodal.ingest.reader import Reader, Row
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.refs import ArchiveMember
-from multimodal.ingest.sidecars import JSON_SUFFIX, TEXT_SUFFIX, Sidecars
+from multimodal.ingest.sidecars import JSON_SUFFIX, MOST_SIDECAR_BYTES, TEXT_SUFFIX, Sidecars
 from multimodal.ingest.split_names import split_word
 from multimodal.ingest.tar_members import Damage, Member, tar_members
 from multimodal.sample import Modality
 
 SHARD = ".tar"
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-MOST_SIDECAR_BYTES = 1 << 20
 MEDIA_EXTENSIONS = {
     Modality.IMAGE: ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"),
     Modality.AUDIO: ("wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff"),
@@ -51,7 +50,7 @@ class WebDatasetReader(Reader):
 
     `columns: {path: <extension>}` chooses between several media of one key, `columns: {text: caption}` names a key of
     the JSON. Members of other kinds, pickles among them, are never opened. The split is in the shard's name
-    (`train-000.tar`, `val/000.tar`), where it is anywhere.
+    (`train-000.tar`, `val/000.tar`), where it is anywhere; `split` in a row's JSON goes before it.
     """  # noqa: E501
 
     @classmethod

@@ -204,3 +204,55 @@ def test_a_kind_that_is_not_there_is_refused(tree, kind):
     task = "caption" if kind == "flickr" else "transcribe"
     with pytest.raises(SourceError, match=r"no .* in"):
         open_reader(SourceOptions(name="s", path=root, task=task, kind=kind))
+
+
+IMAGE = {"id": 1, "file_name": "a.jpg"}
+CAPTION = {"image_id": 1, "caption": "x y", "id": 1}
+
+
+@pytest.mark.parametrize(
+    ("images", "annotations", "problems"),
+    [
+        (
+            [IMAGE],
+            [CAPTION, {**CAPTION, "image_id": [1]}, {**CAPTION, "image_id": {}}],
+            [None, "invalid_row", "invalid_row"],
+        ),
+        ([IMAGE, {"id": {}}, {"id": [1]}], [CAPTION], [None, "invalid_row", "invalid_row"]),
+        ([IMAGE, {}, 7], [CAPTION, 7], [None, "invalid_row", "invalid_row", "empty_text"]),
+        ([IMAGE], [{**CAPTION, "id": [1]}, {**CAPTION, "caption": 5}], [None, "invalid_row"]),
+    ],
+)
+def test_odd_types_in_coco_spoil_their_own_rows(tmp_path, images, annotations, problems):
+    """A list for an id cannot be looked up; what is right beside it is read."""
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    rows = list(open_reader(SourceOptions(name="s", path=path, task="caption")).rows())
+    assert [row.problem for row in rows] == problems
+
+
+@pytest.mark.parametrize("annotations", [7, "x", {"a": 1}])
+def test_annotations_that_are_no_list_are_refused(tmp_path, annotations):
+    """The whole file is another one."""
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"images": [IMAGE], "annotations": annotations}))
+    with pytest.raises(SourceError, match="'annotations' no list"):
+        open_reader(SourceOptions(name="s", path=path, task="caption"))
+
+
+def test_odd_types_in_karpathys_splits_spoil_their_own_rows(tmp_path):
+    """Numbers for a folder or a sentence."""
+    good = {"filename": "a.jpg", "filepath": "x", "sentences": [{"raw": "x y"}, {"raw": 5}, {"raw": ["q"]}]}
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"images": [good, {**good, "filepath": 3}]}))
+    rows = list(open_reader(SourceOptions(name="s", path=path, task="caption")).rows())
+    assert [row.problem for row in rows] == [None, "invalid_row", "invalid_row", "invalid_row"]
+    assert rows[0].values["path"] == "x/a.jpg"
+
+
+def test_a_flickr_list_that_is_no_text_is_refused(tree):
+    """Nobody can say which pictures it names."""
+    path = tree({"captions.txt": "image,caption\na.jpg,one\n", "Images/a.jpg": ""})
+    (path / "train.txt").write_bytes(b"a.jpg\n\xff.jpg\n")
+    with pytest.raises(SourceError, match="cannot read the split list"):
+        open_reader(SourceOptions(name="s", path=path, task="caption"))

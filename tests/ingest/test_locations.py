@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import socket
 import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import fsspec
 import pyarrow as pa
@@ -148,3 +151,72 @@ def test_what_is_not_there_is_refused(remote):
     put(f"{remote}/keep", b"")
     with pytest.raises(SourceError, match=r"no file system for nosuch://x.*multimodal\[remote\]"):
         open_reader(SourceOptions(name="s", path="nosuch://x/m.csv", task="infill"))
+
+
+@pytest.fixture
+def server():
+    """`server(status, data)`: URL of a server on localhost that answers every request so."""
+    running = []
+
+    def start(status, data=b""):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(data)
+
+            do_HEAD = do_GET
+
+            def log_message(self, *args):
+                pass
+
+        running.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        Thread(target=running[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{running[-1].server_port}"
+
+    yield start
+    for one in running:
+        one.shutdown()
+        one.server_close()
+
+
+def of_two_rows(tmp_path, picture, url):
+    (tmp_path / "a.jpg").write_bytes(picture())
+    (tmp_path / "m.csv").write_text(f"path,text\na.jpg,one\n{url},two\n")
+    return IngestOptions(sources=[{"name": "s", "path": tmp_path / "m.csv", "task": "caption"}])
+
+
+@pytest.mark.parametrize("url", ["nosuch://x.jpg", "github://x.jpg", "zip://a.jpg::nosuch://x.zip"])
+def test_a_file_system_that_nobody_knows_costs_the_row(tmp_path, picture, url):
+    """A typing error in one row is that row's."""
+    info = ingest(of_two_rows(tmp_path, picture, url), seed=0, workspace=tmp_path / "w")
+    assert (info.counts.kept, info.by_reason) == (1, {"missing_file": 1})
+
+
+@pytest.mark.parametrize("status", [503, 500, 429, 401])
+def test_a_server_that_does_not_answer_is_no_rows_fate(tmp_path, picture, server, status):
+    """fsspec calls a file missing whatever a server answers; what it does not say of the file stops the run."""
+    options = of_two_rows(tmp_path, picture, f"{server(status)}/x.jpg")
+    with pytest.raises(UnreachableError, match="cannot be reached"):
+        ingest(options, seed=0, workspace=tmp_path / "w")
+    with pytest.raises(UnreachableError):
+        open_reader(SourceOptions(name="s", path=f"{server(status)}/m.csv", task="infill"))
+
+
+def test_a_server_that_refuses_the_connection_is_no_rows_fate(tmp_path, picture):
+    """Nothing listens at the port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/x.jpg"
+        with pytest.raises(UnreachableError, match="cannot be reached"):
+            ingest(of_two_rows(tmp_path, picture, url), seed=0, workspace=tmp_path / "w")
+
+
+@pytest.mark.parametrize(("status", "reasons"), [(404, {"missing_file": 1}), (410, {"missing_file": 1}), (200, {})])
+def test_what_a_server_says_of_a_file_is_the_rows_fate(tmp_path, picture, server, status, reasons):
+    """It is not there, or it is."""
+    options = of_two_rows(tmp_path, picture, f"{server(status, picture(1))}/x.jpg")
+    info = ingest(options, seed=0, workspace=tmp_path / "w")
+    assert (info.counts.rows, info.by_reason) == (2, reasons)

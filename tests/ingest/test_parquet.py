@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from multimodal.errors import ConfigError, MediaError, SourceError
+from multimodal.ingest import parquet_records
 from multimodal.ingest.options import CheckOptions, SourceOptions
 from multimodal.ingest.parquet import HuggingFaceReader, ParquetReader
 from multimodal.ingest.readers import open_reader
@@ -151,3 +152,81 @@ def test_missing_columns_are_named(table):
     with pytest.raises(ConfigError, match=r"no column 'path' for path; its columns: image, text"):
         rows_of(table({"image": [b"x"], "text": ["x"]}))
     assert type(reader_of(table({"input": ["a"], "text": ["b"]}), "denoise")) is ParquetReader
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", " /etc/passwd", "../secret.jpg", "file:///etc/passwd", "s3://b/c.jpg"])
+def test_a_downloaded_table_names_nothing_outside(table, sound, name):
+    """Neither as the media nor as the picture beside it; a table of paths that is a manifest names what it likes."""
+    clip = pa.array([{"bytes": sound(), "path": "/home/them/1.wav"}], MEDIA)
+    with_bytes = table({"audio": clip, "text": ["hi"], "picture": [name]}, "a/m.parquet")
+    with_path = table({"path": [name], "text": ["hi"]}, "b/m.parquet")
+    assert [row.problem for row in rows_of(with_bytes.parent, "transcribe")] == [Reason.UNSAFE_NAME]
+    assert [row.problem for row in rows_of(with_bytes, "transcribe", columns={"path": "audio"})] == [Reason.UNSAFE_NAME]
+    assert [row.problem for row in rows_of(with_path.parent)] == [Reason.UNSAFE_NAME]
+    assert [row.problem for row in rows_of(with_path)] == [None]
+
+
+def texts_of(path, size, monkeypatch, task="caption"):
+    """The texts' lengths, None where a row was refused, and the most that Arrow held, with small limits."""
+    monkeypatch.setattr(parquet_records, "MOST_BATCH_BYTES", 1 << 20)
+    monkeypatch.setattr(parquet_records, "MOST_ROW_BYTES", size)
+    pool = pa.proxy_memory_pool(pa.default_memory_pool())
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        rows = rows_of(path, task)
+    finally:
+        pa.set_memory_pool(before)
+    return [len(row.values["text"]) if row.problem is None else row.problem for row in rows], pool.max_memory()
+
+
+@pytest.mark.parametrize("form", ["text", "list", "large"])
+def test_a_text_that_stands_once_and_is_meant_often_is_not_copied(table, monkeypatch, form):
+    """A file of a few KB whose 500 rows mean one text of 100 KB: 50 MB, of which one row at a time is held."""
+    text = "x" * 100_000
+    values = ["short", "other", *[text] * 500]
+    column = {
+        "list": lambda: pa.array([[value] for value in values]),
+        "large": lambda: pa.array(values, pa.large_string()),
+    }.get(form, lambda: pa.array(values).dictionary_encode())()
+    path = table({"path": ["a.jpg"] * len(values), "text": column}, group=len(values))
+    assert path.stat().st_size < 100_000
+    found, peak = texts_of(path, 200_000, monkeypatch)
+    assert found == [5, 5, *[100_000] * 500]
+    assert peak < 20 << 20
+    found, peak = texts_of(path, 50_000, monkeypatch)
+    assert found == [5, 5, *[Reason.TEXT_TOO_LONG] * 500]
+    assert peak < 20 << 20
+
+
+def test_a_date_in_no_calendar_spoils_its_own_row(table):
+    """Python's dates end in the year 9999, Parquet's do not; nanoseconds are more than Python's times have."""
+    days = pa.array([1, 10**9, 2], pa.int32()).cast(pa.date32())
+    path = table({"path": ["a.jpg"] * 3, "text": ["x", "y", "z"], "group": days}, group=3)
+    assert [row.problem for row in rows_of(path)] == [None, Reason.INVALID_ROW, None]
+    times = pa.array([1, 10**18 + 1, 2], pa.timestamp("ns"))
+    path = table({"path": ["a.jpg"] * 3, "text": ["x", "y", "z"], "group": times}, group=3)
+    assert len(rows_of(path)) == 3
+
+
+def test_texts_of_other_types_are_text_or_refused(table):
+    """Bytes are UTF-8 or not; maps, structs and numbers that are none are no text; other numbers stay what they are."""
+    forms = {
+        "bytes": (pa.array([b"caf\xc3\xa9", b"caf\xe9"]), ["café", Reason.INVALID_UTF8]),
+        "large": (pa.array([b"a dog", None], pa.large_binary()), ["a dog", ""]),
+        "map": (pa.array([[("k", "v")], []], pa.map_(pa.string(), pa.string())), [Reason.INVALID_ROW, ""]),
+        "struct": (pa.array([{"a": "x"}, None]), [Reason.INVALID_ROW, ""]),
+        "numbers": (pa.array([1.5, float("nan")]), ["1.5", Reason.INVALID_ROW]),
+        "truths": (pa.array([True, False]), ["True", "False"]),
+        "lists": (pa.array([[b"a dog"], [b"\xff"]]), ["a dog", Reason.INVALID_UTF8]),
+    }
+    for name, (column, expected) in forms.items():
+        rows = rows_of(table({"path": ["a.jpg"] * 2, "text": column}, f"{name}.parquet"))
+        assert [row.problem or row.values.get("text", "") for row in rows] == expected, name
+
+
+def test_a_column_of_media_may_have_a_dot_in_its_name(table, picture):
+    """As the tables made of WebDataset shards have; its bytes are no path."""
+    (row,) = rows_of(table({"img.jpg": [picture()], "text": ["x"]}), columns={"path": "img.jpg"})
+    assert row.problem is None and "path" not in row.values
+    assert read_ref(row.media, CheckOptions()) == picture()

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from typing import get_args
 
 import pytest
 
+from multimodal.config import load_options
 from multimodal.errors import ConfigError, SourceError
 from multimodal.ingest import source_kinds
 from multimodal.ingest.folders import FolderReader
@@ -139,7 +141,17 @@ def test_an_endless_field_spoils_one_row(tmp_path):
     assert [row.problem for row in rows_of(path)] == [Reason.INVALID_ROW, None]
 
 
-@pytest.mark.parametrize("line", ["{", "[1, 2]", '{"path": "a", "text": ["b"]}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[1, 2]",
+        '{"path": "a", "text": 1e999}',
+        '{"path": "a", "text": "b", "n": NaN}',
+        '{"path": "a", "text": ["b"]}',
+        "[" * 100_000,
+    ],
+)
 def test_bad_json_is_a_bad_row(tmp_path, line):
     """Broken JSON, JSON that is no object, lists for texts, and endless nesting spoil their own row only."""
     path = tmp_path / "m.jsonl"
@@ -251,3 +263,107 @@ def test_how_sources_are_read_can_be_told(tmp_path, manifest):
         {"name": "b", "path": path, "task": "infill", "kind": "csv"},
     ]
     assert source_kinds(IngestOptions(sources=sources)) == {"a": "text (recognised)", "b": "csv"}
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../secret.jpg", "file:///etc/passwd"])
+def test_a_sidecar_names_no_picture_outside(tmp_path, sound, name):
+    """A folder of media is as often downloaded as made; a manifest that somebody writes may name any file."""
+    (tmp_path / "a.wav").write_bytes(sound())
+    (tmp_path / "a.json").write_text(json.dumps({"text": "hi", "picture": name}))
+    assert [row.problem for row in rows_of(tmp_path, "transcribe")] == [Reason.UNSAFE_NAME]
+    (tmp_path / "m.jsonl").write_text(json.dumps({"path": "a.wav", "text": "hi", "picture": name}))
+    assert [row.problem for row in rows_of(tmp_path / "m.jsonl", "transcribe")] == [None]
+
+
+@pytest.mark.parametrize("name", ["m.jsonl", "m.csv", "m.tsv", "book.txt"])
+def test_an_endless_line_spoils_its_own_row_in_little_memory(tmp_path, name, monkeypatch):
+    """A sparse file of 64 MiB is one line: no more than a bounded part of it is held, and what follows is read."""
+    good = {"m.jsonl": b'{"text": "fine"}\n'}.get(name, b"fine\n")
+    header = b"text\n" if name in ("m.csv", "m.tsv") else b""
+    path = tmp_path / name
+    with path.open("wb") as file:
+        file.write(header + good)
+        file.truncate(64 << 20)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + good)
+    reader = open_reader(SourceOptions(name="s", path=path, task="infill"))
+    tracemalloc.start()
+    rows = list(reader.rows())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [row.values.get("text") for row in rows] == ["fine", None, "fine"] and rows[1].problem is not None
+    assert peak < 40 << 20
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".json"])
+def test_an_endless_sidecar_is_not_read_whole(tmp_path, picture, suffix):
+    """The limit is that of a sidecar in an archive."""
+    (tmp_path / "a.jpg").write_bytes(picture())
+    with (tmp_path / f"a{suffix}").open("wb") as file:
+        file.truncate(64 << 20)
+    (tmp_path / "b.jpg").write_bytes(picture())
+    (tmp_path / "b.txt").write_text("fine")
+    tracemalloc.start()
+    assert [row.problem for row in rows_of(tmp_path)] == [Reason.TEXT_TOO_LONG, None]
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+
+
+def test_a_sidecar_that_cannot_be_read_spoils_its_own_row(tmp_path, picture):
+    """/proc/self/mem is a plain file whose first bytes give an error."""
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").write_bytes(picture())
+    (tmp_path / "a.txt").symlink_to("/proc/self/mem")
+    (tmp_path / "b.txt").write_text("fine")
+    assert [row.problem for row in rows_of(tmp_path)] == [Reason.MISSING_FILE, None]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"style": "x\\ud800"}, {"columns": {"text": "\\udfff"}}, {"split_values": {"\\ud800": "val"}}]
+)
+def test_half_a_character_in_an_option_is_refused(tmp_path, manifest, wrong):
+    """YAML can escape it, nothing behind can write it down."""
+    source = {"name": "s", "path": str(manifest("m.csv", [["text"], ["x"]])), "task": "infill"} | wrong
+    conf = tmp_path / "c.yaml"
+    conf.write_text(json.dumps({"sources": [source]}).replace("\\\\u", "\\u"))
+    with pytest.raises(ConfigError, match="half a character") as caught:
+        load_options(IngestOptions, conf)
+    assert str(caught.value).encode()
+
+
+def test_a_number_that_is_none_spoils_the_row_of_its_sidecar(tmp_path, picture):
+    """JSON knows neither NaN nor infinity, and who reads the attributes again would stumble."""
+    for name, number in (("a", "1e999"), ("b", "-Infinity"), ("c", "1.5")):
+        (tmp_path / f"{name}.jpg").write_bytes(picture())
+        (tmp_path / f"{name}.json").write_text(f'{{"text": "x", "n": {number}}}')
+    assert [row.problem for row in rows_of(tmp_path)] == [Reason.INVALID_ROW, Reason.INVALID_ROW, None]
+
+
+def test_a_name_in_two_lists_of_splits_is_refused(tmp_path, manifest):
+    """Which of them would win, nobody has said; twice in one list is once."""
+    path = manifest("m.csv", [["path", "text"], ["a.jpg", "x"]])
+    lists = {"train": tmp_path / "train", "test": tmp_path / "test"}
+    lists["train"].write_text("b.jpg\na.jpg\na.jpg\n")
+    lists["test"].write_text("c.jpg\n")
+    assert len(rows_of(path, split_files=lists)) == 1
+    lists["test"].write_text("c.jpg\na.jpg\n")
+    with pytest.raises(SourceError, match=r"'a\.jpg' stands in the lists of train and of test"):
+        rows_of(path, split_files=lists)
+
+
+def test_sidecars_in_capitals_are_sidecars(tmp_path, picture):
+    """`a.TXT` is no media of its own; where both are there, the usual one is read."""
+    for name in ("a.JPG", "b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(picture())
+    (tmp_path / "a.TXT").write_text("one")
+    (tmp_path / "b.Json").write_text('{"text": "two"}')
+    (tmp_path / "c.TXT").write_text("no")
+    (tmp_path / "c.txt").write_text("three")
+    (tmp_path / "lost.TXT").write_text("no picture")
+    rows = rows_of(tmp_path)
+    assert [(row.uri, row.values.get("text"), row.problem) for row in rows] == [
+        ("a.JPG", "one", None),
+        ("b.jpg", "two", None),
+        ("c.jpg", "three", None),
+        ("lost.TXT", None, Reason.MISSING_FILE),
+    ]

@@ -193,3 +193,35 @@ def test_a_compressed_shard_is_refused_with_the_cure(tmp_path):
     (tmp_path / "000.tar.gz").write_bytes(b"\x1f\x8b")
     with pytest.raises(SourceError, match=r"gunzip 000\.tar\.gz"):
         rows_of(tmp_path)
+
+
+OUTSIDE = (
+    "/etc/passwd",
+    " /etc/passwd",
+    "../secret.jpg",
+    "C:\\secret.jpg",
+    "file:///etc/passwd",
+    "http://x/secret.jpg",
+)
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_picture_that_a_json_names_outside_is_refused(shard, sound, name):
+    """A shard names no file of the machine that reads it; a picture beside the shards is followed as before."""
+    facts = [json.dumps({"text": "hi", "picture": one}).encode() for one in (name, "beside/a.jpg")]
+    path = shard([("1.wav", sound()), ("1.json", facts[0]), ("2.wav", sound()), ("2.json", facts[1])])
+    reader = open_reader(SourceOptions(name="s", path=path, task="transcribe"))
+    bad, good = reader.rows()
+    assert (bad.problem, reader.picture_path(bad)) == (Reason.UNSAFE_NAME, None)
+    assert reader.picture_path(good) == path.parent / "beside/a.jpg"
+
+
+def test_a_rows_own_split_goes_before_the_shards_name(shard, picture):
+    """As in a table: the name speaks for the rows that say nothing themselves."""
+    facts = [json.dumps({"text": "x", **split}).encode() for split in ({"split": "test"}, {}, {"split": None})]
+    members = [
+        (f"{n}.{end}", data) for n, one in enumerate(facts) for end, data in (("jpg", picture(n)), ("json", one))
+    ]
+    rows = rows_of(shard(members, "train-0.tar"))
+    assert [row.values["split"] for row in rows] == ["test", "train", "train"]
+    assert [row.values["path"] for row in rows] == ["0.jpg", "1.jpg", "2.jpg"]

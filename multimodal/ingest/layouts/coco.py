@@ -11,7 +11,7 @@ from typing import Any
 
 from multimodal.errors import SourceError
 from multimodal.ingest.layouts.layout import LayoutReader
-from multimodal.ingest.locations import Location
+from multimodal.ingest.locations import Location, open_plain
 from multimodal.ingest.reader import Row
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.split_names import split_word
@@ -42,12 +42,14 @@ class JsonLayoutReader(LayoutReader):
     def _parsed(self, file: Location) -> dict[str, Any]:
         if file not in self._content:
             try:
-                with file.open("rb") as opened:
+                with open_plain(file) as opened:
                     found = json.loads(opened.read())
             except (ValueError, RecursionError) as error:
                 raise SourceError(f"source '{self.source.name}': {file} is no JSON: {error}") from error
             if not isinstance(found, dict) or not isinstance(found.get("images"), list):
                 raise SourceError(f"source '{self.source.name}': {file} is no {self.looked_for}: no list 'images'")
+            if not isinstance(found.get("annotations") or [], list):
+                raise SourceError(f"source '{self.source.name}': {file} is no {self.looked_for}: 'annotations' no list")
             self._content[file] = found
         return self._content[file]
 
@@ -83,11 +85,11 @@ class CocoReader(JsonLayoutReader):
         content, folder = self._parsed(file), _picture_folder(self.media_root, file)
         word = split_word(file.stem)
         split = {"split": word} if word else {}
-        names = {one.get("id"): one.get("file_name") for one in content["images"] if isinstance(one, dict)}
+        names = {one["id"]: one.get("file_name") for one in content["images"] if _has_id(one, "id")}
         captioned = set()
         for number, one in enumerate(content.get("annotations") or []):
             uri = f"{file.name}#/annotations/{number}"
-            image = one.get("image_id") if isinstance(one, dict) else None
+            image = one["image_id"] if _has_id(one, "image_id") else None
             name = names.get(image)
             captioned.add(image)
             if not isinstance(name, str) or not isinstance(one.get("caption"), str):
@@ -96,7 +98,9 @@ class CocoReader(JsonLayoutReader):
             attributes = {"image_id": image, "annotation_id": one.get("id")}
             yield Row(uri, {"path": folder + name, "text": one["caption"], **split}, attributes)
         for number, one in enumerate(content["images"]):
-            if not isinstance(one, dict) or one.get("id") not in captioned:
+            if isinstance(one, dict) and not _has_id(one, "id"):
+                yield Row(f"{file.name}#/images/{number}", {}, {}, Reason.INVALID_ROW, f"no id: {one!r:.120}")
+            elif not isinstance(one, dict) or one["id"] not in captioned:
                 yield Row(f"{file.name}#/images/{number}", {}, {}, Reason.EMPTY_TEXT, f"no caption: {one!r:.120}")
 
 
@@ -126,13 +130,24 @@ class KarpathyReader(JsonLayoutReader):
             split = "train" if image.get("split") == "restval" else str(image.get("split") or "")
             for place, sentence in enumerate(image["sentences"]):
                 text = sentence.get("raw") if isinstance(sentence, Mapping) else None
+                if text is not None and not isinstance(text, str):
+                    detail = f"raw is no text: {sentence!r:.120}"
+                    yield Row(f"{uri}/sentences/{place}", {}, {}, Reason.INVALID_ROW, detail)
+                    continue
                 values = {"path": path, "text": text or "", "split": split}
                 yield Row(f"{uri}/sentences/{place}", values, {"image_id": image.get("cocoid", image.get("imgid"))})
+
+
+def _has_id(one: Any, key: str) -> bool:
+    """Whether something of a JSON file is an object with a key that names something: a number or a text."""
+    return isinstance(one, dict) and isinstance(one.get(key), int | float | str)
 
 
 def _karpathy_problem(image: Any) -> str:
     if not isinstance(image, dict) or not isinstance(image.get("filename"), str):
         return f"no image with a filename: {image!r:.120}"
+    if not isinstance(image.get("filepath") or "", str):
+        return f"filepath is no text: {image!r:.120}"
     sentences = image.get("sentences")
     return "" if isinstance(sentences, list) and sentences else f"no sentences: {image!r:.120}"
 
@@ -144,5 +159,5 @@ def _picture_folder(root: Location, file: Location) -> str:
 
 
 def _head(path: Location) -> bytes:
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         return bytes(file.read(HEAD_BYTES))

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from multimodal.errors import SourceError
 from multimodal.ingest.layouts.layout import LayoutReader
-from multimodal.ingest.locations import Location
+from multimodal.ingest.locations import MOST_LINE_CHARS, Location
 from multimodal.ingest.manifests import Unreadable, parse_delimited
 from multimodal.ingest.reader import Row
 from multimodal.ingest.reasons import Reason
@@ -52,7 +52,7 @@ class CommonVoiceReader(LayoutReader):
 
     def _header(self, file: Location) -> list[str]:
         with file.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-            return str(lines.readline()).rstrip("\r\n").split("\t")
+            return str(lines.readline(MOST_LINE_CHARS)).rstrip("\r\n").split("\t")
 
     def _found(self) -> Iterator[Row]:
         for file in self.text_files():

@@ -6,9 +6,11 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
+from typing import TextIO
 
+from multimodal.errors import SourceError, UnreachableError
 from multimodal.ingest.layouts.layout import LayoutReader
-from multimodal.ingest.locations import Location
+from multimodal.ingest.locations import MOST_LINE_CHARS, Location, bounded_lines, open_plain
 from multimodal.ingest.manifests import Unreadable, parse_delimited
 from multimodal.ingest.reader import Row
 from multimodal.ingest.reasons import Reason
@@ -41,6 +43,11 @@ class FlickrReader(LayoutReader):
         folders = (self.root / name for name in PICTURES)
         return self.source.media_root or next((folder for folder in folders if folder.is_dir()), self.root)
 
+    def check(self) -> None:
+        """As of any layout; the lists of names must be text."""
+        super().check()
+        self._splits()
+
     def text_files(self) -> list[Location]:
         """The captions, then the lists of names."""
         if not self.source.path.is_dir():
@@ -58,13 +65,22 @@ class FlickrReader(LayoutReader):
         for file in self._split_lists():
             match = SPLIT_LIST.fullmatch(file.name)
             assert match
-            found |= {line.strip(): match[1].lower() for line in file.read_text("utf-8-sig").splitlines()}
+            found |= {line.strip(): match[1].lower() for line in self._lines(file)}
         return found
+
+    def _lines(self, file: Location) -> list[str]:
+        try:
+            with open_plain(file) as opened:
+                return str(opened.read(), "utf-8-sig").splitlines()
+        except UnreachableError:
+            raise
+        except (OSError, UnicodeDecodeError) as error:
+            raise SourceError(f"source '{self.source.name}': cannot read the split list {file}: {error}") from error
 
     def _found(self) -> Iterator[Row]:
         captions, splits = self.text_files()[0], self._splits()
         with captions.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-            first = lines.readline()
+            first = lines.readline(MOST_LINE_CHARS)
         with captions.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
             for number, found in enumerate(_captions(lines, first), start=1):
                 uri = f"{captions.name}#{number}"
@@ -76,10 +92,10 @@ class FlickrReader(LayoutReader):
                 yield Row(uri, {"path": name, "text": text} | ({"split": split} if split else {}))
 
 
-def _captions(lines: Iterator[str], first: str) -> Iterator[tuple[str, str] | Unreadable]:
+def _captions(lines: TextIO, first: str) -> Iterator[tuple[str, str] | Unreadable]:
     """(name, caption) of each line, by what the first line looks like."""
     if TOKEN.match(first):
-        for line in lines:
+        for line in bounded_lines(lines):
             match = TOKEN.match(line)
             yield (match["name"].strip(), match["text"]) if match else Unreadable(f"no name#number: {line!r:.120}")
         return

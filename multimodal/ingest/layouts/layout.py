@@ -46,4 +46,4 @@ class LayoutReader(Reader):
 
     def _all_rows(self) -> Iterator[Row]:
         for row in self._found():
-            yield row if row.problem is not None else within(checked(row))
+            yield row if row.problem is not None else within(checked(row), "path")

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from multimodal.ingest.layouts.layout import LayoutReader
-from multimodal.ingest.locations import Location, files_under, relative_name
+from multimodal.ingest.locations import TOO_LONG, Location, bounded_lines, files_under, is_plain, relative_name
+from multimodal.ingest.manifests import LONG_LINE
 from multimodal.ingest.reader import Row
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.split_names import split_word
@@ -45,6 +46,10 @@ class LibriSpeechReader(LayoutReader):
             if file.suffix == CLIP:
                 clips[str(file.parent)].append(file.stem)
         for transcript in self.text_files():
+            if not is_plain(transcript):
+                name = relative_name(transcript, self.root)
+                yield Row(name, {}, {}, Reason.MISSING_FILE, f"no plain file at {transcript}")
+                continue
             yield from self._rows_of(transcript, clips[str(transcript.parent)])
 
     def _rows_of(self, transcript: Location, clips: list[str]) -> Iterator[Row]:
@@ -53,7 +58,10 @@ class LibriSpeechReader(LayoutReader):
         split = split_word(folder) or split_word(self.root.name)
         seen = set()
         with transcript.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-            for number, line in enumerate(lines, start=1):
+            for number, line in enumerate(bounded_lines(lines), start=1):
+                if line is TOO_LONG:
+                    yield Row(f"{name}#{number}", {}, {}, Reason.TEXT_TOO_LONG, LONG_LINE)
+                    continue
                 clip, _, text = line.strip().partition(" ")
                 if clip:
                     seen.add(clip)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from multimodal.ingest.layouts.layout import LayoutReader
-from multimodal.ingest.locations import Location
+from multimodal.ingest.locations import Location, bounded_lines
 from multimodal.ingest.reader import Row
 from multimodal.ingest.reasons import Reason
 from multimodal.sample import Task
@@ -32,7 +32,7 @@ class LJSpeechReader(LayoutReader):
     def _found(self) -> Iterator[Row]:
         (metadata,) = self.text_files()
         with metadata.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-            for number, line in enumerate(lines, start=1):
+            for number, line in enumerate(bounded_lines(lines), start=1):
                 if line.strip():
                     yield _row(f"{metadata.name}#{number}", line.rstrip("\r\n").split("|"))
 
