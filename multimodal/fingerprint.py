@@ -23,6 +23,9 @@ from typing import Any
 INDEX = "index.json"
 """Name of the file that is written last: a folder without it is not there."""
 
+UNFINISHED = ".multimodal-unfinished"
+"""How the names of temporary folders end: those of killed processes are removed, and no folder of anybody else's."""
+
 ABANDONED_SECONDS = 6 * 3600
 """A temporary folder that no process of this machine holds, and that nothing was added to for so long, is removed: so
 long, because another machine may hold it through a file system whose locks are each machine's own."""
@@ -139,6 +142,10 @@ def is_intact(index: Mapping[str, Any]) -> bool | None:
     return None if checksum is None else digest(rest) == checksum
 
 
+def _unfinished(folder: Path) -> Path:
+    return folder.with_name(_sibling(folder).name + UNFINISHED)
+
+
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """A temporary sibling of `folder` that takes its place when the block ends well and vanishes when it does not.
@@ -147,7 +154,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     content, so both hold the same. What killed processes left half-written is removed.
     """
     _remove_abandoned(folder.parent)
-    temporary, replaced = _sibling(folder), _sibling(folder)
+    temporary, replaced = (_unfinished(folder), _unfinished(folder))
     temporary.mkdir(parents=True)
     lock = os.open(temporary, os.O_RDONLY)
     try:
@@ -169,7 +176,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 def _remove_abandoned(parent: Path) -> None:
     """Remove the temporary folders of processes that are gone; where the file system has no locks, none."""
-    for folder in parent.glob(f".*.{'[0-9a-f]' * 8}"):
+    for folder in parent.glob(f".*{UNFINISHED}"):
         # A folder of this moment may be one whose process has not locked it yet.
         with suppress(OSError):
             if not folder.is_dir() or time.time() - folder.stat().st_mtime < ABANDONED_SECONDS:

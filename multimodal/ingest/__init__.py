@@ -15,6 +15,8 @@
     profiler  all measured values, beside the ledger  (measure_table: the values; histograms: one per threshold;
               outliers: samples that stand out; profile: what the report shows of it)
     drift     a dataset beside its predecessor  (drift_features: what they are compared by)
+    inputs    rows and digests of the sources before anything is decoded: what a fingerprint stands for
+    waiting   rows on disk until splits, duplicates and outliers are known, which is when all rows are
     stage     all of it in order, into the dataset and the ledger
 
 This module stays light, since the configuration imports the options from here; the work is imported when asked for.
@@ -73,6 +75,7 @@ def ingest(
 
     Raises:
         SourceError, ConfigError: a source is absent or lacks a column; nothing has been done yet.
+        DatasetError: a file changed while it was ingested; nothing has been written.
     """
     from multimodal.ingest import stage
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from multimodal.dataset import (
     LEDGER_SCHEMA,
@@ -23,16 +19,15 @@ from multimodal.dataset import (
     ledger_row,
     ledger_values,
 )
-from multimodal.errors import DatasetError, MediaError
+from multimodal.errors import MediaError
 from multimodal.fingerprint import code_version, digest, fingerprint, read_index
 from multimodal.ingest.cluster_splits import ClusterSplitAssigner
-from multimodal.ingest.digests import digests
 from multimodal.ingest.drafts import Draft, Drafter
 from multimodal.ingest.duplicates.finder import NearDuplicateFinder
 from multimodal.ingest.duplicates.handling import near_duplicates, settle
 from multimodal.ingest.duplicates.leaks import LeakFinder, refuse_leaks
 from multimodal.ingest.duplicates.report import read_report, write_report
-from multimodal.ingest.locations import Location, relative_name
+from multimodal.ingest.inputs import Inputs, chunks, find_inputs, printable, refuse_changes
 from multimodal.ingest.measures import Measures
 from multimodal.ingest.memory import IngestMemory
 from multimodal.ingest.options import CheckOptions, IngestOptions
@@ -41,7 +36,7 @@ from multimodal.ingest.profiler import File, Profiler
 from multimodal.ingest.reader import Reader
 from multimodal.ingest.readers import open_reader
 from multimodal.ingest.reasons import Reason
-from multimodal.ingest.refs import MediaRef, files_of, read_ref
+from multimodal.ingest.refs import MediaRef, read_ref
 from multimodal.ingest.sandbox import Media, Sandbox
 from multimodal.ingest.splits import SplitAssigner
 from multimodal.ingest.waiting import KeptRows, WaitingRows
@@ -49,10 +44,7 @@ from multimodal.sample import Content, Modality, UnreadContent
 
 Progress = Callable[[int, int], None]
 CODE = ("ingest", "dataset.py", "media_parts.py", "parts.py", "sample.py")
-T = TypeVar("T")
 ROWS_PER_CHUNK = 256
-FILES_PER_TASK = 512
-"""A thread hashes so many files at a time: one by one, handing them over would cost more than hashing them."""
 
 
 def plan_ingest(options: IngestOptions, seed: int, workspace: Path | None = None) -> dict[str, Any]:
@@ -63,21 +55,11 @@ def plan_ingest(options: IngestOptions, seed: int, workspace: Path | None = None
         return _plan(options, seed, memory)[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Inputs:
-    """What a plan finds the sources to hold: rows of each, digests of the local files that they refer to."""
-
-    rows: dict[str, int]
-    digests: dict[Path, str]
-
-
-def _plan(options: IngestOptions, seed: int, memory: IngestMemory | None) -> tuple[dict[str, Any], _Inputs]:
+def _plan(options: IngestOptions, seed: int, memory: IngestMemory | None) -> tuple[dict[str, Any], Inputs]:
     """The parts of the fingerprint, and what the sources hold."""
-    found = _Inputs({}, {})
-    with _hashers() as pool:
-        inputs = [_inputs(open_reader(source), pool, options.checks, memory, found) for source in options.sources]
+    found = find_inputs(options, memory)
     parts = {
-        "inputs": digest(inputs),
+        "inputs": digest(found.named),
         # How many processes decode, and how the result is judged, changes nothing in the result.
         "options": options.model_dump(mode="json", exclude={"sandbox": {"workers"}, "drift": True}),
         "seed": seed,
@@ -104,13 +86,13 @@ def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Prog
                 closing(_Intake(options, writer, sandbox, near, found.digests)) as intake,
             ):
                 done = 0
-                for chunk in _chunks(_claims(readers, options.checks)):
+                for chunk in chunks(_claims(readers, options.checks), ROWS_PER_CHUNK):
                     intake.add(chunk)
                     done += len(chunk)
                     if progress is not None:
                         progress(done, sum(found.rows.values()))
                 intake.finish()
-                _refuse_changes(readers, found, memory)
+                refuse_changes(readers, found, memory)
     refuse_leaks(read_report(ledger).contamination, options.decontamination.max_share)
     return Dataset(folder).info
 
@@ -213,7 +195,7 @@ class _Intake:
     def _settle(self, claim: _Claim) -> LedgerRow:
         source, uri, draft = claim.source, claim.uri, self._with_contents(claim)
         if isinstance(draft, MediaError):
-            return LedgerRow(source, uri, Fate.QUARANTINED, draft.reason, _printable(draft.detail))
+            return LedgerRow(source, uri, Fate.QUARANTINED, draft.reason, printable(draft.detail))
         self._splits.add(draft)
         self._near.add_texts(draft)
         sample_id = draft.sample_id
@@ -244,7 +226,7 @@ def _claims(readers: Iterable[Reader], checks: CheckOptions) -> Iterator[_Claim]
         drafter = Drafter(reader, checks)
         for row in reader.rows():
             measures: Measures = {}
-            uri = row.uri if row.uri.isascii() else _printable(row.uri)
+            uri = row.uri if row.uri.isascii() else printable(row.uri)
             try:
                 draft = drafter.draft(row, measures)
                 draft.uri = uri
@@ -257,52 +239,3 @@ def _judged(row: LedgerRow, refused: Mapping[str, Outlier]) -> LedgerRow:
     """The row, or its quarantine where it, or the sample that it repeats, is an outlier."""
     outlier = refused.get(row.duplicate_of or row.sample_id)
     return row if outlier is None else LedgerRow(row.source, row.uri, Fate.QUARANTINED, Reason.OUTLIER, str(outlier))
-
-
-def _chunks(items: Iterable[T], size: int = ROWS_PER_CHUNK) -> Iterator[list[T]]:
-    rest = iter(items)
-    while chunk := list(islice(rest, size)):
-        yield chunk
-
-
-def _inputs(
-    reader: Reader, pool: Executor, checks: CheckOptions, memory: IngestMemory | None, inputs: _Inputs
-) -> tuple[str, list[tuple[str, str]]]:
-    """The source's name; name and digest of every file that its rows come from or refer to."""
-    names: dict[Location, str] = {}
-    rows = 0
-    for row in reader.rows():
-        rows += 1
-        for ref, column in ((reader.media_path(row), "path"), (reader.picture_path(row), "picture")):
-            for file in () if ref is None else files_of(ref):
-                names.setdefault(file, row.values.get(column, "").strip())
-    largest: dict[Location, float] = dict.fromkeys(names, checks.max_file_bytes)
-    for path in (*reader.text_files(), *reader.source.split_files.values()):
-        names[path], largest[path] = relative_name(path, reader.media_root), math.inf
-    look = partial(digests, memory=memory)
-    found = list(chain.from_iterable(pool.map(look, _chunks(largest.items(), FILES_PER_TASK))))
-    inputs.rows[reader.source.name] = rows
-    inputs.digests.update((path, one) for path, one in zip(names, found, strict=True) if isinstance(path, Path))
-    return reader.source.name, [(_printable(name), one) for name, one in zip(names.values(), found, strict=True)]
-
-
-def _refuse_changes(readers: Iterable[Reader], inputs: _Inputs, memory: IngestMemory) -> None:
-    """Refuse rows that were read from other files than those that the fingerprint stands for.
-
-    Raises:
-        DatasetError: a manifest, a list or an archive has changed since it was hashed.
-    """
-    files = dict.fromkeys(path for reader in readers for path in reader.text_files() if path in inputs.digests)
-    for path, found in zip(files, digests([(path, math.inf) for path in files], memory), strict=True):
-        if found != inputs.digests[path]:
-            raise DatasetError(f"{path} changed while it was ingested; ingest again")
-
-
-def _hashers() -> ThreadPoolExecutor:
-    """Threads are enough: hashing lets go of the interpreter while it works."""
-    return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="hash")
-
-
-def _printable(text: str) -> str:
-    """Text that can be stored as UTF-8, whatever bytes a file name was made of."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -10,18 +10,15 @@ processor, all processes together; what 2,000 rows cost, nearly all of it decodi
 from __future__ import annotations
 
 import csv
-import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from multimodal.ingest.options import IngestOptions
 from tests.benchmarks.test_incremental import picture
+from tests.benchmarks.watched import watched
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 
@@ -61,30 +58,10 @@ def measure(corpus: Path, rows: int, handling: str, workspace: Path) -> tuple[fl
     kinds = dict.fromkeys(("pictures", "sounds", "texts"), handling)
     options = IngestOptions.model_validate({"sources": [source], "duplicates": kinds})
     command = [sys.executable, "-c", RUN, options.model_dump_json(), str(workspace)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    peak = [0]
-
-    def watch() -> None:
-        while process.poll() is None:
-            peak[0] = max(peak[0], _resident(process.pid))
-            time.sleep(0.2)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    output, _ = process.communicate()
-    watcher.join()
-    assert process.returncode == 0
-    kept, seconds = output.split()
+    cost = watched(command)
+    kept, seconds = cost.output.split()
     assert int(kept) == rows
-    return float(seconds), peak[0] / 1e9
-
-
-def _resident(pid: int) -> int:
-    try:
-        parent = psutil.Process(pid)
-        return sum(process.memory_info().rss for process in (parent, *parent.children(recursive=True)))
-    except psutil.NoSuchProcess:
-        return 0
+    return float(seconds), cost.gigabytes
 
 
 @pytest.mark.parametrize("handling", ["off", "flag"])
