@@ -185,6 +185,13 @@ def test_a_file_that_has_just_changed_is_read_again(tmp_path):
     assert FileState.of(tmp_path / "no") is None
 
 
+def test_what_counts_is_when_the_file_was_looked_at():
+    """Hashing may take longer than a tick of the clock: a change within the tick of the stat may still be hidden."""
+    changed = time.time_ns() - 10 * memory.RACY_NS
+    assert not FileState(b"a", 1, changed, changed, 1, seen=changed + memory.RACY_NS // 2).is_settled
+    assert FileState(b"a", 1, changed, changed, 1, seen=changed + 2 * memory.RACY_NS).is_settled
+
+
 def test_what_the_moment_was_to_blame_for_is_forgotten(tmp_path):
     """A picture that took too long is tried again the next time; one that is broken stays so."""
     key = checks_key(CheckOptions())
