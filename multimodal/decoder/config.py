@@ -34,7 +34,7 @@ class DecoderConfig:
 
     Args:
         vocab_size: token ids.
-        max_tokens: longest canvas.
+        max_tokens: longest text that is read at once.
         latent_sizes: modality -> width of its latents.
         tasks: names of the tasks it was trained for, in the order of their embeddings.
         styles: names of the target styles, in the order of their embeddings.
@@ -98,6 +98,11 @@ class DecoderConfig:
         both = sorted(self.downsample.keys() & self.grid_positions.keys())
         if both:
             raise ValueError(f"latents of {both[0]} lie on a grid, whose neighbours are no row: resample them instead")
+
+    @property
+    def max_canvas(self) -> int:
+        """Longest canvas: where texts have a start, it takes one of the positions."""
+        return self.max_tokens - (self.process == "speculative")
 
     def styles_of(self, task: str) -> tuple[str, ...]:
         """The styles that texts of a task can be asked for in."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from multimodal.decoder.config import DecoderConfig
 from multimodal.decoder.layers import Attention, GatedFeedForward, build_norm, rotary_angles, rotate
+from multimodal.decoder.layout import TextLayout
 
 POINTER_SIZE = 64
 """Features by which a written position and a draft's token find each other."""
@@ -138,7 +139,12 @@ class CopyPointer(nn.Module):
         return Draft(tokens, self._placed(keys), bias, _same(tokens))
 
     def logits(
-        self, x: Tensor, logits: Tensor, draft: Draft, positions: Tensor | None = None, start: int = 0
+        self,
+        x: Tensor,
+        logits: Tensor,
+        draft: Draft,
+        positions: Tensor | None = None,
+        layout: TextLayout | None = None,
     ) -> Tensor:
         """Logits of vocabulary and draft together.
 
@@ -147,12 +153,12 @@ class CopyPointer(nn.Module):
             logits: of the vocabulary, [batch, length, vocab], or [count, vocab] of the chosen positions.
             draft: of the same rows.
             positions: bool [batch, length], which were chosen.
-            start: place of the first of x in its text.
+            layout: where these positions stand in their text; None: at its beginning.
 
         Returns:
             The shape of `logits`.
         """
-        scores = self.scores(x, draft, start, positions).float()
+        scores = self.scores(x, draft, layout, positions).float()
         highest = scores.detach().amax(-1, keepdim=True).clamp(min=-1e4)  # a row without a draft has nothing to copy
         total = ((scores - highest).exp() @ draft.same).clamp(min=1e-20).log() + highest
         places = draft.same.sum(-1)[:, None].expand(scores.shape)
@@ -166,15 +172,19 @@ class CopyPointer(nn.Module):
         added = torch.where(known, (torch.logaddexp(own, total) - own) / places, 0.0)
         return logits.scatter_add(-1, tokens, added)
 
-    def scores(self, x: Tensor, draft: Draft, start: int = 0, positions: Tensor | None = None) -> Tensor:
+    def scores(
+        self, x: Tensor, draft: Draft, layout: TextLayout | None = None, positions: Tensor | None = None
+    ) -> Tensor:
         """[batch, length, draft]: how much each position points at each place of the draft, in nats; of positions that
         were not chosen it says nothing. Arguments as of `logits`."""
         queries = self.query(x)
         if positions is not None:
             queries = queries.new_zeros(*positions.shape, POINTER_SIZE).index_put((positions,), queries)
-        queries = self._placed(queries, start)
+        queries = self._placed(queries, layout)
         return queries @ draft.keys.to(queries).transpose(1, 2) / PRIOR_PAIRS + draft.bias
 
-    def _placed(self, x: Tensor, start: int = 0) -> Tensor:
-        cos, sin = (part[start:].to(x) for part in rotary_angles(start + x.shape[1], POINTER_SIZE))
+    def _placed(self, x: Tensor, layout: TextLayout | None = None) -> Tensor:
+        places = layout.places if layout else slice(None)
+        angles = rotary_angles(layout.end if layout else x.shape[1], POINTER_SIZE)
+        cos, sin = (part[places].to(x) for part in angles)
         return rotate(x, cos, sin)

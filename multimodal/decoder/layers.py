@@ -152,15 +152,13 @@ class Alignment(nn.Module):
         slopes = torch.tensor([(0.0, 0.3, 0.9)[head % 3] for head in range(num_heads)])
         self.slopes = nn.Parameter(slopes)
 
-    def forward(self, length: int, places: Tensor, start: int = 0) -> Tensor:
+    def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
         """Bias [batch, heads, length, latents], 0 for latents without a place (NaN).
 
         Args:
-            length: tokens.
+            tokens: int64 [length], their places in the text.
             places: float [batch, latents], in tokens.
-            start: place of the first token.
         """
-        tokens = torch.arange(start, start + length, device=places.device)
         known = ~places.isnan()
         distance = (tokens[:, None] - places.nan_to_num(0.0)[:, None]).abs()  # [batch, length, latents]
         distance = distance * known[:, None]

@@ -20,6 +20,7 @@ from multimodal.decoder.layers import (
     rotary_angles,
     rotate,
 )
+from multimodal.decoder.layout import TextLayout
 from multimodal.decoder.memory import build_memory
 from multimodal.decoder.noisy import NoisyText, build_reader
 
@@ -46,6 +47,7 @@ class DecoderBlock(nn.Module):
         bias: Tensor,
         past: TextCache | None = None,
         positions: Tensor | None = None,
+        layout: TextLayout | None = None,
     ) -> Tensor:
         """States of every position, [batch, length, hidden], or [count, hidden] of some.
 
@@ -54,8 +56,9 @@ class DecoderBlock(nn.Module):
             keys, values, bias: this layer's part of a `Condition`.
             past: all before x.
             positions: bool [batch, length], those that anything reads after this block.
+            layout: where x stands in the text; None: after `past`, one beside the other.
         """
-        x = x + self.dropout(self._attend_to_text(self.self_norm(x), past))
+        x = x + self.dropout(self._attend_to_text(self.self_norm(x), past, layout))
         queries = self.cross_attention.queries(self.cross_norm(x))
         x = x + self.dropout(self.cross_attention.attend(queries, keys, values, bias.to(queries)))
         if positions is not None:
@@ -63,19 +66,20 @@ class DecoderBlock(nn.Module):
         x = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
         return x
 
-    def _attend_to_text(self, x: Tensor, past: TextCache | None) -> Tensor:
+    def _attend_to_text(self, x: Tensor, past: TextCache | None, layout: TextLayout | None) -> Tensor:
         keys, values = self.self_attention.keys_values(x)
         queries = self.self_attention.queries(x)
         start = past.length if past else 0
-        angles = rotary_angles(start + x.shape[1], queries.shape[-1], self.rotary_base)
-        cos, sin = (part[start:].to(queries) for part in angles)
+        places = layout.places if layout else slice(start, None)
+        end = layout.end if layout else start + x.shape[1]
+        cos, sin = (part[places].to(queries) for part in rotary_angles(end, queries.shape[-1], self.rotary_base))
         queries, keys = rotate(queries, cos, sin), rotate(keys, cos, sin)
         if past:
             keys, values = past.append(self.layer, keys, values)
-        bias = (
-            causal_bias(queries.shape[2], keys.shape[2]).to(queries) if self.causal and queries.shape[2] > 1 else None
-        )
-        return self.self_attention.attend(queries, keys, values, bias)
+        bias = layout.bias if layout else None
+        if layout is None and self.causal and queries.shape[2] > 1:
+            bias = causal_bias(queries.shape[2], keys.shape[2])
+        return self.self_attention.attend(queries, keys, values, None if bias is None else bias.to(queries))
 
 
 class CrossAttentionDecoder(nn.Module):
@@ -143,6 +147,7 @@ class CrossAttentionDecoder(nn.Module):
         condition: Condition,
         positions: Tensor | None = None,
         past: TextCache | None = None,
+        layout: TextLayout | None = None,
     ) -> Tensor:
         """Logits of every position, or only of some: no need to compute what no loss looks at.
 
@@ -151,6 +156,8 @@ class CrossAttentionDecoder(nn.Module):
             condition: of the same rows.
             positions: bool [batch, length].
             past: what a causal decoder has read before these tokens; they are added to it.
+            layout: where the tokens stand, and which of them see each other; None: one beside the other after `past`,
+                all seen by all, or by those after them where the decoder is causal.
 
         Returns:
             [batch, length, vocab], or [count, vocab] of the chosen positions in row-major order. The clean
@@ -159,13 +166,14 @@ class CrossAttentionDecoder(nn.Module):
         start = past.length if past else 0
         x = self.embedding_norm(self._embed(tokens))  # [batch, length, hidden]
         length = x.shape[1]
-        x = x + self.position.weight[start : start + length]
+        where = layout or TextLayout(torch.arange(start, start + length, device=x.device), start + length)
+        x = x + self.position.weight[where.places]
         bias = condition.bias
         if self.alignment is not None and condition.places is not None:
-            bias = bias + self.alignment(length, condition.places, start)  # [batch, heads, length, latents]
+            bias = bias + self.alignment(where.places, condition.places)  # [batch, heads, length, latents]
         last = len(self.blocks) - 1
         for layer, (block, keys, values) in enumerate(zip(self.blocks, condition.keys, condition.values, strict=True)):
-            x = block(x, keys, values, bias, past, positions if layer == last else None)
+            x = block(x, keys, values, bias, past, positions if layer == last else None, layout)
         if past:
             past.length += length
         x = self.norm(x)  # [batch, length, hidden] or [count, hidden]
@@ -174,7 +182,7 @@ class CrossAttentionDecoder(nn.Module):
             return vectors
         logits = functional.linear(x, self.embedding.weight)
         if self.pointer is not None and condition.draft is not None:
-            logits = self.pointer.logits(x, logits, condition.draft, positions, start)
+            logits = self.pointer.logits(x, logits, condition.draft, positions, where)
         return logits
 
     def _embed(self, tokens: Tensor | NoisyText) -> Tensor:

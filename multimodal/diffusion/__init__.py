@@ -22,6 +22,7 @@ _MASK_SAMPLERS = (
 SAMPLERS_OF: dict[str, tuple[str, ...]] = {
     "absorbing": _MASK_SAMPLERS,
     "uniform": ("renoising", "posterior"),
+    "speculative": _MASK_SAMPLERS,
     "hybrid": ("revision", "renoising", *_MASK_SAMPLERS),
 }
 """Process -> the samplers that go with it, its own first: `samplers` revise only what a process taught to revise, and

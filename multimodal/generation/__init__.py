@@ -6,6 +6,7 @@ storage         decoder and tokenizer on disk and on the Hugging Face hub
 writers         the ways to fill a canvas: by diffusion of tokens or of vectors, and left to right
 continuous      diffusion of vectors: the process that a decoder was trained for
 autoregressive  left to right: how texts become sequences; greedy, drawn and beam search
+speculative     drafted all at once, read left to right
 text            what is asked for and what is answered
 lengths         gaps whose length is chosen first
 length_floor    texts that do not end before the length that the first call saw

@@ -130,7 +130,8 @@ class TextGenerator(SavedModel):
                 raise RequestError(f"unknown style '{request.style}'; the model knows {known} for {request.task}")
             for name in request.further:
                 self.check_reads(name)
-            if request.constraints and (config.causal or config.continuous or request.task is Task.INFILL):
+            left_to_right = config.causal or config.process == "speculative"
+            if request.constraints and (left_to_right or config.continuous or request.task is Task.INFILL):
                 who = "infill" if request.task is Task.INFILL else "a model without masks"
                 raise RequestError(
                     f"constraints are for texts written by diffusion from an empty canvas, not for {who}"
@@ -179,7 +180,7 @@ class TextGenerator(SavedModel):
         if request.task is not Task.INFILL:
             return blank_canvas(self.tokenizer, self.canvas[request.task])
         canvas = infill_canvas(self.tokenizer, request.text)
-        room = self.decoder.config.max_tokens
+        room = self.decoder.config.max_canvas
         if len(canvas.tokens) > room:
             sizes = f"{len(canvas.tokens)} tokens, the model has room for {room}"
             raise RequestError(f"the infill text takes {sizes}: {request.text!r:.80}")

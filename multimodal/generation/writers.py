@@ -9,7 +9,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from multimodal.decoder import CrossAttentionDecoder, NoisyText, TextCache
+from multimodal.decoder import CrossAttentionDecoder, NoisyText, TextCache, left_to_right, start_and_draft
 from multimodal.diffusion import sampler_for
 from multimodal.diffusion.processes import build_process
 from multimodal.diffusion.samplers import SAMPLERS, Sampler, SamplerOutput
@@ -19,6 +19,7 @@ from multimodal.generation.autoregressive import AutoregressiveSampler, Written
 from multimodal.generation.continuous import build_text_diffusion, text_sampling
 from multimodal.generation.guidance import GuidedCondition
 from multimodal.generation.length_floor import LengthFloor
+from multimodal.generation.speculative import SpeculativeSampler, said_before, shifted
 from multimodal.tasks import Canvas
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.options import SamplerOptions
@@ -142,11 +143,7 @@ class AutoregressiveWriter(Writer):
     def check(self, options: SamplerOptions) -> None:
         """Guidance is not built for left-to-right decoding, and gaps are of the length that is written."""
         _require_one_length(options)
-        if options.guidance_scale != 1 or options.guidance:
-            scales = options.guidance or options.guidance_scale
-            raise RequestError(
-                f"guidance is for diffusion, got {scales}; set guidance_scale to 1 and leave guidance out"
-            )
+        _require_no_guidance(options)
 
     def draws(self, options: SamplerOptions) -> bool:
         """By temperature."""
@@ -207,6 +204,57 @@ class AutoregressiveWriter(Writer):
         return SamplerOutput(tokens, confidence, torch.tensor([text.nfe for text in texts]), ())
 
 
+class SpeculativeWriter(DiffusionWriter):
+    """Drafts texts and reads the drafts left to right; fills gaps by a sampler of masked diffusion."""
+
+    def check(self, options: SamplerOptions) -> None:
+        """What holds for gaps; no guidance; and what is drawn is either exact or at temperature 0."""
+        super().check(options)
+        _require_no_guidance(options)
+        if options.acceptance < 1 and options.temperature > 0:
+            raise RequestError(
+                f"acceptance {options.acceptance} is for temperature 0, got {options.temperature}; set it to 1"
+            )
+
+    def write(
+        self,
+        canvases: Sequence[Canvas],
+        guided: GuidedCondition,
+        options: SamplerOptions,
+        generators: Sequence[torch.Generator] | None,
+        trajectory: bool,
+        banned: Tensor | None = None,
+    ) -> SamplerOutput:
+        """As in `Writer.write`."""
+        if canvases[0].gaps:
+            return super().write(canvases, guided, options, generators, trajectory, banned)
+        condition, mask = guided.condition, self.tokenizer.mask_token_id
+        device, length = condition.bias.device, len(canvases[0].tokens)
+        seen = (torch.arange(len(canvases), device=device), condition)
+
+        def draft() -> Tensor:
+            masks = torch.full((len(canvases), length), mask, device=device)
+            logits: Tensor = self.decoder(masks, condition, layout=start_and_draft(length, device))
+            return logits
+
+        def read(tokens: Tensor, rows: Tensor) -> Tensor:
+            nonlocal seen
+            if not torch.equal(rows, seen[0]):
+                seen = rows, condition.rows(rows)
+            logits: Tensor = self.decoder(tokens, seen[1], layout=left_to_right(tokens.shape[1], device))
+            return logits
+
+        sampler = SpeculativeSampler(
+            mask, self.tokenizer.pad_token_id, options.num_steps, options.temperature, options.acceptance
+        )
+        return sampler.sample(draft, read, generators, trajectory)
+
+    def _logits(self, guided: GuidedCondition, tokens: Tensor, rows: Tensor, looked_at: Tensor) -> Tensor:
+        """Logits [rows, length, vocab], each of what is said one position before it."""
+        tokens = shifted(tokens, self.tokenizer.mask_token_id)
+        return super()._logits(guided, tokens, rows, said_before(looked_at))[:, :-1]
+
+
 class ContinuousWriter(Writer):
     """Fills canvases by a sampler of continuous diffusion."""
 
@@ -255,9 +303,17 @@ def _require_one_length(options: SamplerOptions, masks: bool = False) -> None:
         )
 
 
+def _require_no_guidance(options: SamplerOptions) -> None:
+    if options.guidance_scale != 1 or options.guidance:
+        scales = options.guidance or options.guidance_scale
+        raise RequestError(f"guidance is for diffusion, got {scales}; set guidance_scale to 1 and leave guidance out")
+
+
 def build_writer(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer) -> Writer:
     """The writer that a decoder was trained for."""
     if decoder.config.continuous:
         return ContinuousWriter(decoder, tokenizer)
-    kind = AutoregressiveWriter if decoder.config.causal else DiffusionWriter
+    if decoder.config.causal:
+        return AutoregressiveWriter(decoder, tokenizer)
+    kind = SpeculativeWriter if decoder.config.process == "speculative" else DiffusionWriter
     return kind(decoder, tokenizer)

@@ -116,7 +116,7 @@ class TaskBatches:
 
     def _canvas(self, sample: Sample, rng: random.Random) -> Canvas:
         if self.task is Task.INFILL:
-            return random_infill(self.tokenizer, sample.text, self.config.max_tokens, rng)
+            return random_infill(self.tokenizer, sample.text, self.config.max_canvas, rng)
         ids = self.tokenizer.encode(sample.text)
         return Canvas((*ids, *[self.tokenizer.pad_token_id] * (self.length - len(ids))))
 

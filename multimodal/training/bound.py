@@ -12,6 +12,7 @@ from multimodal.dataset import Dataset
 from multimodal.decoder import CrossAttentionDecoder, DecoderConfig
 from multimodal.diffusion.loss import LossOutput
 from multimodal.diffusion.processes import build_process
+from multimodal.generation.speculative import said_before, shifted
 from multimodal.latents import LatentStore, is_encoded
 from multimodal.sample import Modality, Split, Task
 from multimodal.tokenizer import TextTokenizer
@@ -72,8 +73,8 @@ class ValBound:
         if not self.batches:
             return {}
         losses = [
-            self._exact(decoder, batches) if decoder.config.causal else self._bound(decoder, batches)
-            for batches in self.batches.values()
+            self._exact(decoder, batches) if _left_to_right(decoder.config, task) else self._bound(decoder, batches)
+            for task, batches in self.batches.items()
         ]
         return {"val/bound": float(sum(loss.sum for loss in losses) / sum(loss.weight for loss in losses))}
 
@@ -96,12 +97,19 @@ class ValBound:
             t, density = place**2, 2 * place  # more draws near t = 0, where few positions carry large weights
             x_t = process.q_sample(batch.x_0, t, generator, batch.open_positions)
             scored = process.scored(x_t, batch.open_positions)
-            logits = decoder(x_t.to(device), condition, scored.to(device)).cpu()
+            tokens, positions = x_t.to(device), scored.to(device)
+            if config.process == "speculative":
+                tokens, positions = shifted(tokens, process.mask_token_id), said_before(positions)
+            logits = decoder(tokens, condition, positions).cpu()
             times, densities = (part[:, None].expand(x_t.shape)[scored] for part in (t, density))
             nats = process.likelihood_bound(logits, batch.x_0[scored], x_t[scored], times)
             total += (nats * densities).sum() / DRAWS
         tokens = (batch.open_positions & (batch.weights == 1)).sum()  # later padding says nothing new
         return LossOutput(total, tokens)
+
+
+def _left_to_right(config: DecoderConfig, task: Task) -> bool:
+    return config.causal or (config.process == "speculative" and task is not Task.INFILL)
 
 
 def low_discrepancy(draws: int, batch: int, generator: torch.Generator) -> Tensor:

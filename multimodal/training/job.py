@@ -256,7 +256,7 @@ def _decoder_config(
     styles = {str(task): {sample.style for sample in rows if sample.style} for task, rows in samples.items()}
     return DecoderConfig(
         vocab_size=tokenizer.vocab_size,
-        max_tokens=room(infill_room(job.tokenizer.max_tokens)) if causal else infill_room(job.tokenizer.max_tokens),
+        max_tokens=_places(job),
         causal=causal,
         process=job.train.process if job.train.process in PROCESSES else "absorbing",
         process_options=_process_options(job.train),
@@ -276,6 +276,14 @@ def _decoder_config(
         **job.decoder.model_dump(mode="json", exclude={"size", "drafts"}),
         drafts=tuple(str(task) for task in job.decoder.drafts if task in samples and task is not Task.INFILL),
     )
+
+
+def _places(job: TrainJob) -> int:
+    """Positions that any text takes, with what its process sets before it."""
+    longest = infill_room(job.tokenizer.max_tokens)
+    if job.train.process == "autoregressive":
+        return room(longest)
+    return longest + 1 if job.train.process == "speculative" else longest
 
 
 def _process_options(options: TrainOptions) -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from multimodal.decoder import Condition, CrossAttentionDecoder
+from multimodal.decoder import Condition, CrossAttentionDecoder, left_to_right
 from multimodal.diffusion.loss import LossOutput, confidence_loss, weighted_cross_entropy
 from multimodal.diffusion.processes import HybridProcess, Process, build_process
 from multimodal.diffusion.schedule import stratified_times
@@ -20,6 +20,7 @@ from multimodal.training.distillation.objective import build_distillation
 from multimodal.training.edits import EditStream
 from multimodal.training.lengths import with_lengths
 from multimodal.training.options import TrainOptions
+from multimodal.training.speculative import SpeculativeObjective
 
 
 class DenoisingObjective(nn.Module):
@@ -93,7 +94,7 @@ class NextTokenObjective(nn.Module):
     """Predict each token from what is left of it: the autoregressive twin's objective.
 
     Args:
-        decoder: causal, to be trained.
+        decoder: causal, to be trained; or one that reads texts left to right among others.
         mask_token_id, pad_token_id: start and end of a text, see `multimodal.generation.autoregressive`.
     """
 
@@ -108,7 +109,8 @@ class NextTokenObjective(nn.Module):
         texts = sequences(batch.canvases, self.mask_token_id, self.pad_token_id)
         scored = texts.scored.to(device)
         condition = self.decoder.condition(batch.condition.to(device))
-        logits = self.decoder(texts.inputs.to(device), condition, scored)
+        reading = {} if self.decoder.config.causal else {"layout": left_to_right(scored.shape[1], device)}
+        logits = self.decoder(texts.inputs.to(device), condition, scored, **reading)
         loss = weighted_cross_entropy(logits, texts.targets.to(device)[scored])
         return with_lengths(loss, condition, batch)
 
@@ -128,6 +130,8 @@ def build_objective(decoder: CrossAttentionDecoder, tokenizer: TextTokenizer, op
     process = build_process(config.process, mask, config.vocab_size, **config.process_options)
     if options.distill is not None:
         return build_distillation(decoder, process, options, options.distill)
+    if config.process == "speculative":
+        return SpeculativeObjective(decoder, process, tokenizer.pad_token_id, options)
     edits = None
     if isinstance(process, HybridProcess):
         edits = EditStream(decoder, mask, options.hybrid.confusable, options.hybrid.own)

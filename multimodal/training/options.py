@@ -94,6 +94,20 @@ class HybridOptions(Options):
     keep_weight: float = Field(default=0.1, ge=0)
 
 
+class SpeculativeOptions(Options):
+    """What the speculative process learns beside the next token.
+
+    Args:
+        draft_weight: loss of drafts beside that of next tokens.
+        own: share of texts whose draft is to be what the decoder itself writes left to right, the likeliest token at a
+            time, in place of the text that was given: the draft of a text that can be worded in many ways agrees with
+            itself only where one wording is chosen for it (sequence-level distillation, Kim and Rush 2016).
+    """
+
+    draft_weight: float = Field(default=0.5, ge=0)
+    own: float = Field(default=1.0, ge=0, le=1)
+
+
 class ContinuousOptions(Options):
     """How continuous processes are trained.
 
@@ -121,7 +135,8 @@ class TrainOptions(Options):
     Args:
         process: `absorbing`, masked diffusion; `uniform`, tokens become other words; `hybrid`, both, and text can be
             revised; `gaussian`, diffusion of token embeddings; `simplex`, diffusion of near one-hot logits, block by
-            block; or `autoregressive`, the twin that writes left to right.
+            block; `autoregressive`, the twin that writes left to right; or `speculative`, one decoder that drafts a text
+            at once and reads drafts left to right, and fills gaps by masked diffusion.
         continuous: of gaussian and simplex.
         tasks: task -> weight: its share of each batch, among the tasks that the dataset holds.
         optimizer: `muon` for the matrices of the blocks with AdamW for the rest, or `adamw` for all.
@@ -133,7 +148,7 @@ class TrainOptions(Options):
         crops: share of batches whose canvases are cut to a random length.
         confidence_loss: weight of the entropy of right predictions of masks, so that more of them pass a sampler's
             threshold at once (CAP, LLaDA2.0 2025); costs quality where it is large.
-        hybrid: of the process of that name.
+        hybrid, speculative: of the process of that name.
         eval_every: optimiser steps between two scores *sampled* on the val split.
         calibration_samples: val samples a task on which the chosen checkpoint's confidences are calibrated; 0: none.
         patience: stop after this many scores without a better one; None never stops early.
@@ -150,7 +165,9 @@ class TrainOptions(Options):
             `multimodal distill` sets this.
     """
 
-    process: Literal["absorbing", "uniform", "hybrid", "gaussian", "simplex", "autoregressive"] = "absorbing"
+    process: Literal[
+        "absorbing", "uniform", "hybrid", "gaussian", "simplex", "autoregressive", "speculative"
+    ] = "absorbing"
     continuous: ContinuousOptions = ContinuousOptions()
     tasks: dict[Task, float] = dict.fromkeys(Task, 1.0)
     steps: int = Field(default=2000, ge=1)
@@ -169,6 +186,7 @@ class TrainOptions(Options):
     crops: float = Field(default=0.0, ge=0, le=1)
     confidence_loss: float = Field(default=0.0, ge=0)
     hybrid: HybridOptions = HybridOptions()
+    speculative: SpeculativeOptions = SpeculativeOptions()
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
     eval_every: int = Field(default=400, ge=1)
     eval_samples: int = Field(default=48, ge=1)
@@ -205,6 +223,8 @@ class TrainOptions(Options):
             raise ValueError("distill has its own loss: leave out complementary, crops and confidence_loss")
         if self.hybrid != HybridOptions() and self.process != "hybrid":
             raise ValueError(f"hybrid is for the process 'hybrid', not for '{self.process}'")
+        if self.speculative != SpeculativeOptions() and self.process != "speculative":
+            raise ValueError(f"speculative is for the process 'speculative', not for '{self.process}'")
         if self.process == "simplex" and self.continuous.objective == "mse":
             raise ValueError(
                 "train.continuous.objective mse is for train.process gaussian; simplex takes cross_entropy"
@@ -252,6 +272,9 @@ class SamplerOptions(Options):
         corrector_steps: gaussian: steps of the corrector at each time.
         snr: gaussian: signal-to-noise ratio that the corrector's step size is chosen by.
         estimate: gaussian: the `expected` clean embedding, or the `nearest` one (clamping trick).
+        acceptance: of a decoder trained by `speculative`: a drafted token stands where its probability is at least this
+            share of the likeliest token's; 1 writes what the decoder writes left to right. Its texts are drafted and
+            verified whatever the kind, which says how it fills gaps; `num_steps` holds for both.
         seed: with the sample's id, all that a drawn text depends on.
         tasks: task -> what is different for it.
 
@@ -295,6 +318,7 @@ class SamplerOptions(Options):
     corrector_steps: int = Field(default=1, ge=1)
     snr: float = Field(default=0.16, gt=0)
     estimate: Literal["expected", "nearest"] = "expected"
+    acceptance: float = Field(default=1.0, gt=0, le=1)
     seed: int = 0
     tasks: dict[Task, dict[str, Any]] = Field(default_factory=dict)
 

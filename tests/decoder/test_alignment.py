@@ -51,11 +51,11 @@ def test_each_head_falls_with_distance_by_its_own_slope() -> None:
     """Minus slope times tokens between; nothing where there is no place; later tokens know where they are."""
     alignment = Alignment(3)
     places = torch.tensor([[torch.nan, 0.0, 2.5]])
-    bias = alignment(4, places)
+    bias = alignment(torch.arange(4), places)
     assert bias.shape == (1, 3, 4, 3)
     assert (bias[..., 0] == 0).all() and (bias[:, 0] == 0).all()
     torch.testing.assert_close(bias[0, 2, :, 2], -alignment.slopes[2] * torch.tensor([2.5, 1.5, 0.5, 0.5]))
-    torch.testing.assert_close(alignment(1, places, start=3), bias[:, :, 3:])
+    torch.testing.assert_close(alignment(torch.tensor([3]), places), bias[:, :, 3:])
 
 
 def test_padding_emits_nothing(reader: CrossAttentionDecoder) -> None:

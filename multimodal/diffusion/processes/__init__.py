@@ -17,6 +17,7 @@ PROCESSES: dict[str, type[Process]] = {
     "absorbing": AbsorbingProcess,
     "uniform": UniformProcess,
     "hybrid": HybridProcess,
+    "speculative": AbsorbingProcess,  # its gaps; texts it reads left to right
 }
 
 
