@@ -1,0 +1,108 @@
+"""What a decoder learns that drafts texts and reads them left to right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from multimodal.decoder import left_to_right, start_and_draft
+from multimodal.diffusion.loss import weighted_cross_entropy
+from multimodal.diffusion.schedule import stratified_times
+from multimodal.generation.guidance import GuidedCondition
+from multimodal.generation.speculative import SpeculativeSampler, shifted, until_end
+from multimodal.generation.writers import SpeculativeWriter
+from multimodal.sample import Task
+from multimodal.training.objective import NextTokenObjective, build_objective
+from multimodal.training.options import SpeculativeOptions, TrainOptions
+from multimodal.training.speculative import SpeculativeObjective
+from tests.training.conftest import Toy
+
+CPU = torch.device("cpu")
+
+
+def objective(toy: Toy, **options: float) -> SpeculativeObjective:
+    train = TrainOptions(process="speculative", speculative=SpeculativeOptions(**options))
+    built = build_objective(toy.decoder.eval(), toy.tokenizer, train)
+    assert isinstance(built, SpeculativeObjective)
+    return built
+
+
+@torch.no_grad()
+def test_texts_are_learnt_left_to_right_and_at_once(make_toy: Callable[..., Toy]) -> None:
+    """The loss is the next token's, which the twin learns, and by its weight the draft's from the start alone."""
+    toy = make_toy("speculative")
+    mask, pad = toy.tokenizer.mask_token_id, toy.tokenizer.pad_token_id
+    batch = toy.batches[Task.CAPTION].batch(0, 8)
+    next_token = NextTokenObjective(toy.decoder.eval(), mask, pad)(batch, torch.Generator()).mean
+    condition = toy.decoder.condition(batch.condition)
+    length = batch.x_0.shape[1]
+    draft = toy.decoder(torch.full_like(batch.x_0, mask), condition, layout=start_and_draft(length, CPU))
+    wanted = until_end(batch.x_0, pad)
+    wanted[:, 0] = False  # that place has a next token's loss
+    drafted = weighted_cross_entropy(draft[wanted], batch.x_0[wanted]).mean
+    loss = objective(toy, draft_weight=0.7, own=0.0)(batch, torch.Generator())
+    torch.testing.assert_close(loss.mean, next_token + 0.7 * drafted)
+
+
+@torch.no_grad()
+def test_drafts_are_to_be_what_the_decoder_writes_itself(make_toy: Callable[..., Toy]) -> None:
+    """The targets of its own are its greedy texts, as the strict sampler writes them; a share of rows has them."""
+    toy = make_toy("speculative")
+    mask, pad = toy.tokenizer.mask_token_id, toy.tokenizer.pad_token_id
+    batch = toy.batches[Task.CAPTION].batch(0, 32)
+    condition, length = toy.decoder.eval().condition(batch.condition), batch.x_0.shape[1]
+    greedy = SpeculativeSampler(mask, pad, length + 1).sample(
+        lambda: toy.decoder(torch.full_like(batch.x_0, mask), condition, layout=start_and_draft(length, CPU)),
+        lambda tokens, rows: toy.decoder(
+            tokens, condition.rows(rows), layout=left_to_right(tokens.shape[1], CPU)
+        ),
+    )
+    own = objective(toy)._drafts(batch.x_0, condition, torch.Generator().manual_seed(0))
+    assert own.tolist() == greedy.tokens.tolist() and not torch.equal(own, batch.x_0)
+    half = objective(toy, own=0.5)._drafts(batch.x_0, condition, torch.Generator().manual_seed(0))
+    rows = (half == own).all(-1)
+    assert 8 < rows.sum() < 24 and torch.equal(half[~rows], batch.x_0[~rows])
+
+
+@torch.no_grad()
+def test_gaps_are_learnt_as_they_are_written(make_toy: Callable[..., Toy]) -> None:
+    """The loss of masks is that of the logits that the writer fills them by."""
+    toy = make_toy("speculative")
+    built, mask = objective(toy), toy.tokenizer.mask_token_id
+    batch = toy.batches[Task.INFILL].batch(0, 8)
+    loss = built(batch, torch.Generator().manual_seed(4))
+    generator = torch.Generator().manual_seed(4)
+    t = stratified_times(8, generator, built.options.full_mask, built.options.noise_skew)
+    x_t = built.process.q_sample(batch.x_0, t, generator, batch.open_positions)
+    masked = x_t == mask
+    guided = GuidedCondition(toy.decoder.condition(batch.condition), (1.0,))
+    logits = SpeculativeWriter(toy.decoder, toy.tokenizer)._logits(guided, x_t, torch.arange(8), masked)
+    expected = weighted_cross_entropy(logits[masked], batch.x_0[masked], batch.weights[masked])
+    torch.testing.assert_close(loss.mean, expected.mean)
+    assert masked.any() and not masked[~batch.open_positions].any()
+
+
+def test_gradients_reach_the_decoder_through_what_it_wrote_before(make_toy: Callable[..., Toy]) -> None:
+    """In bf16 too, where weights that were rounded without gradients must not be taken for those with."""
+    toy = make_toy("speculative")
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = objective(toy)(toy.batches[Task.CAPTION].batch(0, 4), torch.Generator().manual_seed(0)).mean
+    loss.backward()  # type: ignore[no-untyped-call]
+    blocks = dict(toy.decoder.blocks.named_parameters())
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in blocks.values())
+
+
+def test_options_of_other_processes_are_refused() -> None:
+    """What only this process reads is not silently ignored by others."""
+    with pytest.raises(ValidationError, match="speculative is for the process 'speculative', not for 'absorbing'"):
+        TrainOptions(speculative=SpeculativeOptions(own=0.5))
+
+
+def test_texts_and_their_starts_fit(make_toy: Callable[..., Toy]) -> None:
+    """The longest canvas leaves a place for the start."""
+    config = make_toy("speculative").decoder.config
+    assert config.max_canvas == config.max_tokens - 1 and make_toy().decoder.config.max_canvas == config.max_tokens
+    assert shifted(torch.zeros(1, config.max_canvas, dtype=torch.long), 1).shape[1] == config.max_tokens
