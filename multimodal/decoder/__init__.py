@@ -22,7 +22,7 @@ from multimodal.decoder.conditioning import (
     task_index,
 )
 from multimodal.decoder.config import ContinuousConfig, DecoderConfig
-from multimodal.decoder.layout import TextLayout, left_to_right, start_and_draft, text_and_draft
+from multimodal.decoder.layout import TextLayout, left_to_right, prefix_and_draft, text_and_draft
 from multimodal.decoder.model import CrossAttentionDecoder
 from multimodal.decoder.noisy import NoisyText
 
@@ -40,7 +40,7 @@ __all__ = [
     "TextCache",
     "TextLayout",
     "left_to_right",
-    "start_and_draft",
+    "prefix_and_draft",
     "style_index",
     "task_index",
     "text_and_draft",

@@ -18,8 +18,8 @@ class TextLayout:
     Args:
         places: int64 [length].
         end: one more than the last of them.
-        bias: float [length, length], or with all that was read before [length, past + length]: 0 where a position
-            looks and -inf where it does not; None: each sees all.
+        bias: float [length, length], with all that was read before [length, past + length], or of each row [batch, 1,
+            length, length]: 0 where a position looks and -inf where it does not; None: each sees all.
     """
 
     places: Tensor
@@ -33,24 +33,39 @@ def left_to_right(length: int, device: torch.device) -> TextLayout:
     return TextLayout(torch.arange(length, device=device), length, causal_bias(length, length).to(device))
 
 
-@lru_cache(maxsize=64)
-def text_and_draft(length: int, device: torch.device) -> TextLayout:
-    """A text that is read left to right, `length` positions of which the first is its start, and after it the slots of
-    its draft, for the places 1 to `length` - 1: they see the start and each other, and nothing of the text (TiDAR, Liu
-    et al. 2025, with one block that is the whole text)."""
-    slots = length - 1
-    bias = torch.full((length + slots, length + slots), -torch.inf)
-    bias[:length, :length] = causal_bias(length, length)
-    bias[length:, 0] = 0.0
-    bias[length:, length:] = 0.0
-    places = torch.cat([torch.arange(length), torch.arange(1, length)])
-    return TextLayout(places.to(device), length, bias.to(device))
+def prefix_and_draft(length: int, prefix: Tensor) -> TextLayout:
+    """The start and the first tokens of a text, which are read left to right, and after them the slots of its draft,
+    which see them and each other.
+
+    Args:
+        length: places of the text.
+        prefix: int64 [batch], tokens before the slots; the first slot stands one place after what they settle.
+    """
+    places = torch.arange(length, device=prefix.device)
+    read = places <= prefix[:, None]  # [batch, length]
+    seen = (places <= places[:, None]) | ~read[..., None]  # [batch, length, length]
+    return TextLayout(places, length, _bias(seen)[:, None])
 
 
-@lru_cache(maxsize=64)
-def start_and_draft(length: int, device: torch.device) -> TextLayout:
-    """The start of a text and the slots of its draft, as `text_and_draft` lets them see each other: the start, which
-    is read left to right, sees itself alone."""
-    bias = torch.zeros(length, length)
-    bias[0, 1:] = -torch.inf
-    return TextLayout(torch.arange(length, device=device), length, bias.to(device))
+def text_and_draft(length: int, prefix: Tensor) -> TextLayout:
+    """A text that is read left to right, `length` positions of which the first is its start, and after it slots for
+    the places 1 to `length` - 1, of which those after the prefix see it and each other as in `prefix_and_draft`, and
+    nothing of the text behind it (TiDAR, Liu et al. 2025, with one block, which is all of the rest). What the slots
+    within the prefix say is of no use.
+
+    Args:
+        length: positions of the text.
+        prefix: int64 [batch], tokens of the text that the draft sees.
+    """
+    places = torch.arange(length, device=prefix.device)
+    text, slots = places, places[1:]
+    after = slots > prefix[:, None]  # [batch, slots]
+    batch = len(prefix)
+    of_text = torch.cat([text <= text[:, None], text.new_zeros(length, length - 1, dtype=torch.bool)], 1)
+    of_slots = torch.cat([text <= prefix[:, None], after], 1)
+    seen = torch.cat([of_text.expand(batch, -1, -1), of_slots[:, None].expand(-1, length - 1, -1)], 1)
+    return TextLayout(torch.cat([text, slots]), length, _bias(seen)[:, None])
+
+
+def _bias(seen: Tensor) -> Tensor:
+    return torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, -torch.inf)

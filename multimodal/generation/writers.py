@@ -9,7 +9,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from multimodal.decoder import CrossAttentionDecoder, NoisyText, TextCache, left_to_right, start_and_draft
+from multimodal.decoder import CrossAttentionDecoder, NoisyText, TextCache, left_to_right, prefix_and_draft
 from multimodal.diffusion import sampler_for
 from multimodal.diffusion.processes import build_process
 from multimodal.diffusion.samplers import SAMPLERS, Sampler, SamplerOutput
@@ -232,9 +232,11 @@ class SpeculativeWriter(DiffusionWriter):
         device, length = condition.bias.device, len(canvases[0].tokens)
         seen = (torch.arange(len(canvases), device=device), condition)
 
+        nothing = torch.zeros(len(canvases), dtype=torch.long, device=device)
+
         def draft() -> Tensor:
             masks = torch.full((len(canvases), length), mask, device=device)
-            logits: Tensor = self.decoder(masks, condition, layout=start_and_draft(length, device))
+            logits: Tensor = self.decoder(masks, condition, layout=prefix_and_draft(length, nothing))
             return logits
 
         def read(tokens: Tensor, rows: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from multimodal.training.checkpoint import (
 )
 from multimodal.training.objective import build_objective
 from multimodal.training.options import TrainOptions
+from multimodal.training.speculative import SpeculativeObjective
 
 Log = Callable[[int, Mapping[str, float]], None]
 """(step, metrics by name)."""
@@ -84,6 +85,7 @@ class Trainer:
         self.decoder = decoder.to(self.accelerator.device)
         self.averaged = {name: tensor.detach().clone() for name, tensor in self.decoder.state_dict().items()}
         objective = build_objective(self.decoder, tokenizer, options)
+        self.staged = objective if isinstance(objective, SpeculativeObjective) else None
         optimizers = build_optimizers(self.decoder, self.decoder.blocks, options.optimizer, options.weight_decay)
         self.objective, *self.optimizers = self.accelerator.prepare(objective, *optimizers)
         self.at = Progress()
@@ -113,6 +115,8 @@ class Trainer:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         torch.manual_seed(self.seed * 1_000_003 + step)  # dropout: so that a resumed step draws what it would have
         rate = self._set_learning_rate(step)
+        if self.staged:
+            self.staged.share_done = self._share_done()
         losses: dict[str, float] = {}
         total = torch.zeros((), device=self.accelerator.device)
         # One autocast and one backward for all tasks: weights are cast once, not once per task.

@@ -101,11 +101,14 @@ class SpeculativeOptions(Options):
         draft_weight: loss of drafts beside that of next tokens.
         own: share of texts whose draft is to be what the decoder itself writes left to right, the likeliest token at a
             time, in place of the text that was given: the draft of a text that can be worded in many ways agrees with
-            itself only where one wording is chosen for it (sequence-level distillation, Kim and Rush 2016).
+            itself only where one wording is chosen for it (sequence-level distillation, Kim and Rush 2016). The others
+            see some of their text's tokens and are to be the rest.
+        draft_from: share of the training after which drafts are learnt; before it, next tokens and gaps alone are.
     """
 
     draft_weight: float = Field(default=0.5, ge=0)
-    own: float = Field(default=1.0, ge=0, le=1)
+    own: float = Field(default=0.5, ge=0, le=1)
+    draft_from: float = Field(default=0.4, ge=0, le=1)
 
 
 class ContinuousOptions(Options):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from multimodal.decoder import Condition, CrossAttentionDecoder, TextCache, text_and_draft
+from multimodal.decoder import Condition, CrossAttentionDecoder, TextCache, left_to_right, text_and_draft
 from multimodal.diffusion.loss import LossOutput, weighted_cross_entropy
 from multimodal.diffusion.processes import Process
 from multimodal.diffusion.schedule import stratified_times
@@ -25,7 +25,12 @@ class SpeculativeObjective(nn.Module):
         process: of gaps.
         pad_token_id: ends a text.
         options: how the roles share the loss, and which times and masks gaps see.
+
+    Attributes:
+        share_done: of the training, 0 to 1; its loop says so before each step.
     """
+
+    share_done: float = 1.0
 
     def __init__(
         self, decoder: CrossAttentionDecoder, process: Process, pad_token_id: int, options: TrainOptions
@@ -43,15 +48,21 @@ class SpeculativeObjective(nn.Module):
 
     def _texts(self, batch: TaskBatch, condition: Condition, generator: torch.Generator) -> LossOutput:
         x_0 = batch.x_0.to(self._device)
-        wanted = self._drafts(x_0, condition, generator)
+        read = until_end(x_0, self.pad_token_id)
+        before = shifted(x_0[:, :-1], self.mask_token_id)
         length = x_0.shape[1]
+        if self.share_done < self.options.speculative.draft_from:
+            logits = self.decoder(before, condition, read, layout=left_to_right(length, self._device))
+            return weighted_cross_entropy(logits, x_0[read])
+        wanted, prefix = self._drafts(x_0, condition, generator)
         slots = torch.full_like(x_0[:, 1:], self.mask_token_id)
-        tokens = torch.cat([shifted(x_0[:, :-1], self.mask_token_id), slots], 1)
+        tokens = torch.cat([before, slots], 1)
         targets = torch.cat([x_0, wanted[:, 1:]], 1)
-        scored = torch.cat([until_end(x_0, self.pad_token_id), until_end(wanted, self.pad_token_id)[:, 1:]], 1)
+        behind = torch.arange(1, length, device=self._device) > prefix[:, None]
+        scored = torch.cat([read, until_end(wanted, self.pad_token_id)[:, 1:] & behind], 1)
         drafted = torch.zeros_like(scored)
         drafted[:, length:] = True
-        logits = self.decoder(tokens, condition, scored, layout=text_and_draft(length, self._device))
+        logits = self.decoder(tokens, condition, scored, layout=text_and_draft(length, prefix))
         targets, drafted = targets[scored], drafted[scored]
         next_token = weighted_cross_entropy(logits[~drafted], targets[~drafted])
         draft = weighted_cross_entropy(logits[drafted], targets[drafted]).mean
@@ -59,12 +70,16 @@ class SpeculativeObjective(nn.Module):
         return LossOutput(next_token.sum + weight * draft * next_token.weight, next_token.weight)
 
     @torch.no_grad()
-    def _drafts(self, x_0: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
-        """What drafts are to be, int64 [batch, length]: the texts, or what the decoder writes by itself."""
-        own = (torch.rand(len(x_0), generator=generator) < self.options.speculative.own).to(x_0.device)
+    def _drafts(self, x_0: Tensor, condition: Condition, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """What drafts are to be, int64 [batch, length], and how much of it they see, int64 [batch]: some tokens of the
+        texts, or nothing of what the decoder writes by itself."""
+        chance = torch.rand(2, len(x_0), generator=generator).to(x_0.device)
+        own = chance[0] < self.options.speculative.own
+        ends = until_end(x_0, self.pad_token_id).sum(-1)
+        prefix = torch.where(own, 0, (chance[1] * ends).long())
         rows = own.nonzero().squeeze(-1)
         if not len(rows):
-            return x_0
+            return x_0, prefix
         length, seen = x_0.shape[1], condition.rows(rows)
         sampler = AutoregressiveSampler(self.mask_token_id, self.pad_token_id, length)
 
@@ -79,7 +94,7 @@ class SpeculativeObjective(nn.Module):
         wanted[rows] = self.pad_token_id
         for row, text in zip(rows.tolist(), written, strict=True):
             wanted[row, : len(text.tokens)] = torch.tensor(text.tokens, device=x_0.device)
-        return wanted
+        return wanted, prefix
 
     def _gaps(self, batch: TaskBatch, condition: Condition, generator: torch.Generator) -> LossOutput:
         t = stratified_times(len(batch.x_0), generator, self.options.full_mask, self.options.noise_skew)

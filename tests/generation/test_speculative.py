@@ -15,7 +15,7 @@ from multimodal.decoder import (
     DecoderConfig,
     TextCache,
     left_to_right,
-    start_and_draft,
+    
     text_and_draft,
 )
 from multimodal.diffusion.samplers.base import gumbel
