@@ -8,8 +8,9 @@ TiDAR, Liu et al. 2025; speculative decoding, Leviathan et al. 2023; Jacobi deco
 In every role position j answers for place j, so that place and condition mean the same in all of them. A call that
 reads left to right says of every place at once what it would have written there, given the draft before it. As far as
 the draft agrees, that is what writing one token a call would have given; at the first place where it does not, the
-call's own token stands, and what the call says of the places after it is the draft of the next one. Each call settles
-one token at least.
+call's own token stands, and the rest of the draft is read again behind it. (Not what the call says of the places
+behind: it has read a token there that is gone, and says so; captions took 11.8 calls with it and 9.6 without.) Each
+call settles one token at least.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from multimodal.diffusion.samplers.base import gumbel
 SLACK = 2
 """Places behind a draft's end that are read with it: where the end comes too early, the next draft has them."""
 
-DraftCall = Callable[[], Tensor]
-"""() -> logits of every place [batch, length, vocab]."""
+DraftCall = Callable[[Tensor], Tensor]
+"""indices of rows in the batch [rows] -> logits of every place [rows, length, vocab], given the condition alone."""
 
 ReadCall = Callable[[Tensor, Tensor], Tensor]
 """(tokens before each place [rows, length], indices of those rows in the batch [rows]) -> logits of every place
@@ -57,7 +58,7 @@ class SpeculativeSampler:
     Args:
         mask_token_id: the start; never written.
         end_token_id: ends a text.
-        num_steps: most calls, of drafting and of reading; what the last one says stands, settled or not.
+        num_steps: most calls, of drafting and of reading; what the last one says stands, of all places, settled or not.
         temperature: 0 takes the likeliest token; above, tokens are drawn from softmax(logits / temperature), every
             place with noise of its own that is the same in all calls: the text is then drawn exactly as it would be
             one token a call.
@@ -76,43 +77,54 @@ class SpeculativeSampler:
         self,
         draft: DraftCall,
         read: ReadCall,
+        given: Tensor,
         generators: Sequence[torch.Generator] | None = None,
         keep_trajectory: bool = False,
     ) -> SamplerOutput:
         """Write one text a row.
 
         Args:
-            draft: the first call.
+            draft: the first call of rows without a draft.
             read: all others.
+            given: int64 [batch, length], drafts that cost no call; rows of masks have none.
             generators: one per row, needed at a temperature above 0.
             keep_trajectory: record the texts after each call.
 
         Returns:
             texts that hold ends from their first end on, of confidence 1 where nobody wrote them.
         """
-        logits = draft()
-        batch, length, vocab = logits.shape
-        noise = gumbel((length, vocab), generators).to(logits.device) if self.temperature and generators else None
-        tokens, confidence, _ = self._choose(logits, noise)
-        tokens = self._trimmed(tokens)
-        settled = torch.ones(batch, dtype=torch.long, device=tokens.device)  # the first place has nothing before it
-        nfe = torch.ones(batch, dtype=torch.long)
-        trajectory = [torch.full_like(tokens, self.mask_token_id).cpu(), tokens.cpu().clone()]
-        for _ in range(self.num_steps - 1):
+        tokens, confidence = self._trimmed(given), torch.ones(given.shape, device=given.device)
+        settled = torch.zeros(len(given), dtype=torch.long, device=given.device)
+        nfe = torch.zeros(len(given), dtype=torch.long)
+        noise: Tensor | None = None
+        trajectory = [given.cpu().clone()]
+        rows = (given == self.mask_token_id).any(-1).nonzero().squeeze(-1)
+        if len(rows):
+            logits = draft(rows)
+            noise = self._noise(logits, given, generators)
+            chosen, sureness, _ = self._choose(logits, None if noise is None else noise[rows])
+            tokens[rows], confidence[rows] = self._trimmed(chosen), sureness
+            settled[rows], nfe[rows.cpu()] = 1, 1  # the first place has nothing before it
+            trajectory.append(tokens.cpu().clone())
+        while True:
             written = until_end(tokens, self.end_token_id).sum(-1)
-            rows = (settled < written).nonzero().squeeze(-1)
+            rows = ((settled < written) & (nfe.to(settled.device) < self.num_steps)).nonzero().squeeze(-1)
             if not len(rows):
                 break
-            wide = min(length, int(written[rows].max()) + SLACK)
-            seen = tokens[rows, :wide]
+            wide = min(given.shape[1], int(written[rows].max()) + SLACK)
+            seen, places = tokens[rows, :wide], torch.arange(wide, device=rows.device)
             logits = read(shifted(seen[:, :-1], self.mask_token_id), rows)
+            if noise is None:
+                noise = self._noise(logits, given, generators)
             chosen, sureness, agreed = self._choose(logits, None if noise is None else noise[rows, :wide], seen)
-            agreed |= torch.arange(wide, device=rows.device) < settled[rows, None]
-            chosen = torch.where(agreed, seen, chosen)
-            settled[rows] = agreed.cumprod(-1).sum(-1) + 1
-            tokens[rows, :wide], confidence[rows, :wide] = chosen, sureness
-            tokens[rows] = self._trimmed(tokens[rows], written[rows] + SLACK)
+            agreed |= places < settled[rows, None]
+            done = agreed.cumprod(-1).sum(-1)  # and one token more, the call's own
             nfe[rows.cpu()] += 1
+            behind = (places > done[:, None]) & (seen != self.end_token_id)
+            kept = agreed | (behind & (nfe[rows.cpu()].to(rows.device) < self.num_steps)[:, None])
+            settled[rows] = done + 1
+            tokens[rows, :wide], confidence[rows, :wide] = torch.where(kept, seen, chosen), sureness
+            tokens[rows] = self._trimmed(tokens[rows], written[rows] + SLACK)
             if keep_trajectory:
                 trajectory.append(tokens.cpu().clone())
         unwritten = ~until_end(tokens, self.end_token_id)
@@ -120,7 +132,15 @@ class SpeculativeSampler:
         confidence = confidence.masked_fill(unwritten, 1.0)
         return SamplerOutput(tokens, confidence.cpu(), nfe, tuple(trajectory) if keep_trajectory else ())
 
-    def _choose(self, logits: Tensor, noise: Tensor | None, seen: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def _noise(self, logits: Tensor, given: Tensor, generators: Sequence[torch.Generator] | None) -> Tensor | None:
+        """Gumbel noise of every place of every row, [batch, length, vocab]; None where nothing is drawn."""
+        if self.temperature == 0 or generators is None:
+            return None
+        return gumbel((given.shape[1], logits.shape[-1]), generators).to(logits.device)
+
+    def _choose(
+        self, logits: Tensor, noise: Tensor | None, seen: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """What to write at every place, its probability, and whether `seen` stands there, each [rows, length]."""
         logits = logits.float().index_fill(-1, torch.tensor(self.mask_token_id, device=logits.device), -torch.inf)
         probs = logits.softmax(-1)

@@ -9,7 +9,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from multimodal.decoder import CrossAttentionDecoder, NoisyText, TextCache, left_to_right, prefix_and_draft
+from multimodal.decoder import Condition, CrossAttentionDecoder, NoisyText, TextCache, left_to_right, prefix_and_draft
 from multimodal.diffusion import sampler_for
 from multimodal.diffusion.processes import build_process
 from multimodal.diffusion.samplers import SAMPLERS, Sampler, SamplerOutput
@@ -19,7 +19,7 @@ from multimodal.generation.autoregressive import AutoregressiveSampler, Written
 from multimodal.generation.continuous import build_text_diffusion, text_sampling
 from multimodal.generation.guidance import GuidedCondition
 from multimodal.generation.length_floor import LengthFloor
-from multimodal.generation.speculative import SpeculativeSampler, said_before, shifted
+from multimodal.generation.speculative import SpeculativeSampler, said_before, shifted, until_end
 from multimodal.tasks import Canvas
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.options import SamplerOptions
@@ -232,11 +232,10 @@ class SpeculativeWriter(DiffusionWriter):
         device, length = condition.bias.device, len(canvases[0].tokens)
         seen = (torch.arange(len(canvases), device=device), condition)
 
-        nothing = torch.zeros(len(canvases), dtype=torch.long, device=device)
-
-        def draft() -> Tensor:
-            masks = torch.full((len(canvases), length), mask, device=device)
-            logits: Tensor = self.decoder(masks, condition, layout=prefix_and_draft(length, nothing))
+        def draft(rows: Tensor) -> Tensor:
+            masks = torch.full((len(rows), length), mask, device=device)
+            nothing = torch.zeros_like(rows)
+            logits: Tensor = self.decoder(masks, condition.rows(rows), layout=prefix_and_draft(length, nothing))
             return logits
 
         def read(tokens: Tensor, rows: Tensor) -> Tensor:
@@ -249,7 +248,20 @@ class SpeculativeWriter(DiffusionWriter):
         sampler = SpeculativeSampler(
             mask, self.tokenizer.pad_token_id, options.num_steps, options.temperature, options.acceptance
         )
-        return sampler.sample(draft, read, generators, trajectory)
+        given = self._given(canvases, condition, options)
+        return sampler.sample(draft, read, given, generators, trajectory)
+
+    def _given(self, canvases: Sequence[Canvas], condition: Condition, options: SamplerOptions) -> Tensor:
+        """Drafts that come with the condition, int64 [rows, length]; masks in rows that have none."""
+        tokens = torch.tensor([canvas.tokens for canvas in canvases], device=condition.bias.device)
+        if not options.given_drafts or condition.draft is None:
+            return tokens
+        found = condition.draft.tokens[:, : tokens.shape[1]]
+        real = until_end(found, self.tokenizer.pad_token_id)
+        given = torch.full_like(tokens, self.tokenizer.pad_token_id)
+        given[:, : found.shape[1]] = found.where(real, self.tokenizer.pad_token_id)
+        has_draft = (condition.draft.bias == 0).any(-1)  # [rows, 1]
+        return given.where(has_draft, tokens)
 
     def _logits(self, guided: GuidedCondition, tokens: Tensor, rows: Tensor, looked_at: Tensor) -> Tensor:
         """Logits [rows, length, vocab], each of what is said one position before it."""

@@ -138,7 +138,7 @@ class TrainOptions(Options):
     Args:
         process: `absorbing`, masked diffusion; `uniform`, tokens become other words; `hybrid`, both, and text can be
             revised; `gaussian`, diffusion of token embeddings; `simplex`, diffusion of near one-hot logits, block by
-            block; `autoregressive`, the twin that writes left to right; or `speculative`, one decoder that drafts a text
+            block; `autoregressive`, the twin that writes left to right; or `speculative`, one decoder that drafts texts
             at once and reads drafts left to right, and fills gaps by masked diffusion.
         continuous: of gaussian and simplex.
         tasks: task -> weight: its share of each batch, among the tasks that the dataset holds.
@@ -168,9 +168,9 @@ class TrainOptions(Options):
             `multimodal distill` sets this.
     """
 
-    process: Literal[
-        "absorbing", "uniform", "hybrid", "gaussian", "simplex", "autoregressive", "speculative"
-    ] = "absorbing"
+    process: Literal["absorbing", "uniform", "hybrid", "gaussian", "simplex", "autoregressive", "speculative"] = (
+        "absorbing"
+    )
     continuous: ContinuousOptions = ContinuousOptions()
     tasks: dict[Task, float] = dict.fromkeys(Task, 1.0)
     steps: int = Field(default=2000, ge=1)
@@ -278,6 +278,8 @@ class SamplerOptions(Options):
         acceptance: of a decoder trained by `speculative`: a drafted token stands where its probability is at least this
             share of the likeliest token's; 1 writes what the decoder writes left to right. Its texts are drafted and
             verified whatever the kind, which says how it fills gaps; `num_steps` holds for both.
+        given_drafts: of such a decoder: a text of a task in `decoder.drafts` starts from what comes with it, the
+            transcript by CTC say, in place of a draft that costs a call.
         seed: with the sample's id, all that a drawn text depends on.
         tasks: task -> what is different for it.
 
@@ -322,6 +324,7 @@ class SamplerOptions(Options):
     snr: float = Field(default=0.16, gt=0)
     estimate: Literal["expected", "nearest"] = "expected"
     acceptance: float = Field(default=1.0, gt=0, le=1)
+    given_drafts: bool = False
     seed: int = 0
     tasks: dict[Task, dict[str, Any]] = Field(default_factory=dict)
 

@@ -15,7 +15,7 @@ from multimodal.decoder import (
     DecoderConfig,
     TextCache,
     left_to_right,
-    
+    prefix_and_draft,
     text_and_draft,
 )
 from multimodal.diffusion.samplers.base import gumbel
@@ -49,15 +49,18 @@ def test_the_start_and_what_has_ended() -> None:
 
 @torch.no_grad()
 def test_both_roles_in_one_pass_are_what_each_is_alone(decoder: CrossAttentionDecoder) -> None:
-    """A text says the same with the slots of its draft behind it; the slots see nothing of the text."""
+    """A text says the same with the slots of its draft behind it; the slots see their prefix and nothing after it."""
     text = torch.randint(2, 40, (3, LENGTH), generator=torch.Generator().manual_seed(1))
     condition = decoder.condition(condition_input())
-    before, masks = shifted(text[:, :-1], MASK), torch.full((3, LENGTH), MASK)
-    both = decoder(torch.cat([before, masks[:, 1:]], 1), condition, layout=text_and_draft(LENGTH, CPU))
+    before, masks, prefix = shifted(text[:, :-1], MASK), torch.full((3, LENGTH), MASK), torch.tensor([0, 4, LENGTH - 2])
+    both = decoder(torch.cat([before, masks[:, 1:]], 1), condition, layout=text_and_draft(LENGTH, prefix))
     read = decoder(before, condition, layout=left_to_right(LENGTH, CPU))
-    draft = decoder(masks, condition, layout=start_and_draft(LENGTH, CPU))
-    torch.testing.assert_close(both, torch.cat([read, draft[:, 1:]], 1))
-    torch.testing.assert_close(draft[:, 0], read[:, 0])  # the first token is settled by the draft
+    torch.testing.assert_close(both[:, :LENGTH], read)
+    seen = torch.where(torch.arange(LENGTH) > prefix[:, None], MASK, before)
+    draft = decoder(seen, condition, layout=prefix_and_draft(LENGTH, prefix))
+    for row, settled in enumerate(prefix.tolist()):
+        torch.testing.assert_close(both[row, LENGTH + settled :], draft[row, settled + 1 :])
+        torch.testing.assert_close(read[row, : settled + 1], draft[row, : settled + 1])  # these tokens are settled
 
 
 @torch.no_grad()
@@ -114,8 +117,9 @@ def sample(decoder: CrossAttentionDecoder, sampler: SpeculativeSampler, batch: i
     condition = decoder.condition(condition_input(batch))
     masks = torch.full((batch, LENGTH), MASK)
     return sampler.sample(
-        lambda: decoder(masks, condition, layout=start_and_draft(LENGTH, CPU)),
+        lambda rows: decoder(masks, condition, layout=prefix_and_draft(LENGTH, torch.zeros_like(rows))),
         lambda tokens, rows: decoder(tokens, condition.rows(rows), layout=left_to_right(tokens.shape[1], CPU)),
+        masks,
         [torch.Generator().manual_seed(row) for row in range(batch)],
     )
 
@@ -139,33 +143,52 @@ def after(following: dict[int, int], default: list[int]) -> Callable[[Tensor, Te
 
 
 TEXT = [5, 6, 7, 8, 9, PAD, PAD, PAD]
+EMPTY = torch.full((1, 8), MASK)
 
 
 @pytest.mark.parametrize(
     ("draft", "following", "calls"),
     [
         (TEXT, {}, 2),  # the draft, and a look that agrees
-        ([5, 6, 3, 8, 9, PAD, PAD, PAD], {}, 3),  # one wrong token that nothing depends on: put right, looked at again
-        ([5, 2, 3, 2, 9, PAD, PAD, PAD], {}, 3),  # three of them cost no more
-        ([5, 2, 7, 8, 9, PAD, PAD, PAD], {2: 3, 3: 4, 4: 2}, 6),  # a wrong token makes the next one wrong, and so on
+        ([5, 6, 3, 8, 9, PAD, PAD, PAD], {}, 3),  # one wrong token: put right, the rest looked at again
+        ([5, 2, 3, 2, 9, PAD, PAD, PAD], {}, 5),  # three of them
+        ([5, 2, 7, 8, 9, PAD, PAD, PAD], {2: 3, 3: 4, 4: 2}, 3),  # what a wrong token is followed by is not believed
         ([PAD, 6, 7, 8, 9, PAD, PAD, PAD], {MASK: PAD}, 1),  # the first place is settled by the draft
         ([5, 6, 7, PAD, PAD, PAD, PAD, PAD], {}, 3),  # an end that comes too early
     ],
 )
 def test_calls_are_counted(draft: list[int], following: dict[int, int], calls: int) -> None:
     """Each call settles what the draft and the call agree on, and one token more."""
-    output = SpeculativeSampler(MASK, PAD, 20).sample(lambda: said(draft), after(following, TEXT))
+    output = SpeculativeSampler(MASK, PAD, 20).sample(lambda rows: said(draft), after(following, TEXT), EMPTY)
     assert output.nfe.tolist() == [calls]
     assert output.tokens.tolist() == [TEXT if calls > 1 else [PAD] * 8]
+
+
+def test_a_draft_that_is_given_costs_no_call() -> None:
+    """One look is enough where it is right; rows without one are drafted, and only they."""
+    given = torch.tensor([TEXT, [MASK] * 8, [5, 6, 3, *TEXT[3:]]])
+    asked: list[list[int]] = []
+
+    def draft(rows: Tensor) -> Tensor:
+        asked.append(rows.tolist())
+        return said(TEXT)
+
+    def read(tokens: Tensor, rows: Tensor) -> Tensor:
+        return said(TEXT)[:, : tokens.shape[1]].expand(len(rows), -1, -1)
+
+    output = SpeculativeSampler(MASK, PAD, 9).sample(draft, read, given)
+    assert asked == [[1]] and output.tokens.tolist() == [TEXT] * 3 and output.nfe.tolist() == [1, 2, 2]
 
 
 def test_the_last_call_stands() -> None:
     """With no call left, what the last one says is written, settled or not."""
     draft = [5, 2, 7, 8, 9, PAD, PAD, PAD]
-    output = SpeculativeSampler(MASK, PAD, 2).sample(lambda: said(draft), after({2: 3}, TEXT), keep_trajectory=True)
+    output = SpeculativeSampler(MASK, PAD, 2).sample(
+        lambda rows: said(draft), after({2: 3}, TEXT), EMPTY, keep_trajectory=True
+    )
     assert output.nfe.tolist() == [2] and output.tokens.tolist() == [[5, 6, 3, 8, 9, PAD, PAD, PAD]]
     assert [step.tolist() for step in output.trajectory] == [[[MASK] * 8], [draft], output.tokens.tolist()]
-    one = SpeculativeSampler(MASK, PAD, 1).sample(lambda: said(draft), after({2: 3}, TEXT))
+    one = SpeculativeSampler(MASK, PAD, 1).sample(lambda rows: said(draft), after({2: 3}, TEXT), EMPTY)
     assert one.nfe.tolist() == [1] and one.tokens.tolist() == [draft]
 
 
@@ -176,7 +199,9 @@ def test_a_draft_stands_where_it_is_nearly_as_likely(acceptance: float, kept: bo
     probs[0, torch.arange(3), torch.tensor([5, 6, PAD])] = 0.6
     probs[0, 1, 7] = 0.3
     sampler = SpeculativeSampler(MASK, PAD, 9, acceptance=acceptance)
-    output = sampler.sample(lambda: said([5, 7, PAD]), lambda tokens, rows: probs[:, : tokens.shape[1]].log())
+    output = sampler.sample(
+        lambda rows: said([5, 7, PAD]), lambda tokens, rows: probs[:, : tokens.shape[1]].log(), EMPTY[:, :3]
+    )
     assert output.tokens.tolist() == [[5, 7 if kept else 6, PAD]] and output.nfe.tolist() == [2 if kept else 3]
     assert output.confidence[0, 1].item() == pytest.approx(0.3 / 0.9 if kept else 0.6 / 0.9, abs=0.01) or not kept
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from multimodal.decoder import left_to_right, start_and_draft
+from multimodal.decoder import left_to_right, prefix_and_draft
 from multimodal.diffusion.loss import weighted_cross_entropy
 from multimodal.diffusion.schedule import stratified_times
 from multimodal.generation.guidance import GuidedCondition
@@ -32,19 +32,25 @@ def objective(toy: Toy, **options: float) -> SpeculativeObjective:
 
 @torch.no_grad()
 def test_texts_are_learnt_left_to_right_and_at_once(make_toy: Callable[..., Toy]) -> None:
-    """The loss is the next token's, which the twin learns, and by its weight the draft's from the start alone."""
+    """The loss is the next token's, which the twin learns, and by its weight that of all tokens after some of them."""
     toy = make_toy("speculative")
     mask, pad = toy.tokenizer.mask_token_id, toy.tokenizer.pad_token_id
     batch = toy.batches[Task.CAPTION].batch(0, 8)
     next_token = NextTokenObjective(toy.decoder.eval(), mask, pad)(batch, torch.Generator()).mean
     condition = toy.decoder.condition(batch.condition)
     length = batch.x_0.shape[1]
-    draft = toy.decoder(torch.full_like(batch.x_0, mask), condition, layout=start_and_draft(length, CPU))
-    wanted = until_end(batch.x_0, pad)
-    wanted[:, 0] = False  # that place has a next token's loss
+    ends = until_end(batch.x_0, pad)
+    prefix = (torch.rand(2, 8, generator=torch.Generator().manual_seed(5))[1] * ends.sum(-1)).long()
+    assert prefix.min() < 3 and prefix.max() > 5
+    behind = torch.arange(length) > prefix[:, None]  # the place at the prefix's end has a next token's loss
+    seen = torch.where(behind, mask, shifted(batch.x_0[:, :-1], mask))
+    draft = toy.decoder(seen, condition, layout=prefix_and_draft(length, prefix))
+    wanted = ends & behind
     drafted = weighted_cross_entropy(draft[wanted], batch.x_0[wanted]).mean
-    loss = objective(toy, draft_weight=0.7, own=0.0)(batch, torch.Generator())
-    torch.testing.assert_close(loss.mean, next_token + 0.7 * drafted)
+    built = objective(toy, draft_weight=0.7, own=0.0)
+    torch.testing.assert_close(built(batch, torch.Generator().manual_seed(5)).mean, next_token + 0.7 * drafted)
+    built.share_done = 0.1  # drafts come later
+    torch.testing.assert_close(built(batch, torch.Generator()).mean, next_token)
 
 
 @torch.no_grad()
@@ -54,17 +60,19 @@ def test_drafts_are_to_be_what_the_decoder_writes_itself(make_toy: Callable[...,
     mask, pad = toy.tokenizer.mask_token_id, toy.tokenizer.pad_token_id
     batch = toy.batches[Task.CAPTION].batch(0, 32)
     condition, length = toy.decoder.eval().condition(batch.condition), batch.x_0.shape[1]
+    masks = torch.full_like(batch.x_0, mask)
     greedy = SpeculativeSampler(mask, pad, length + 1).sample(
-        lambda: toy.decoder(torch.full_like(batch.x_0, mask), condition, layout=start_and_draft(length, CPU)),
-        lambda tokens, rows: toy.decoder(
-            tokens, condition.rows(rows), layout=left_to_right(tokens.shape[1], CPU)
-        ),
+        lambda rows: toy.decoder(masks, condition, layout=prefix_and_draft(length, torch.zeros_like(rows))),
+        lambda tokens, rows: toy.decoder(tokens, condition.rows(rows), layout=left_to_right(tokens.shape[1], CPU)),
+        masks,
     )
-    own = objective(toy)._drafts(batch.x_0, condition, torch.Generator().manual_seed(0))
+    own, prefix = objective(toy, own=1.0)._drafts(batch.x_0, condition, torch.Generator().manual_seed(0))
     assert own.tolist() == greedy.tokens.tolist() and not torch.equal(own, batch.x_0)
-    half = objective(toy, own=0.5)._drafts(batch.x_0, condition, torch.Generator().manual_seed(0))
+    assert prefix.tolist() == [0] * 32
+    half, prefix = objective(toy, own=0.5)._drafts(batch.x_0, condition, torch.Generator().manual_seed(0))
     rows = (half == own).all(-1)
     assert 8 < rows.sum() < 24 and torch.equal(half[~rows], batch.x_0[~rows])
+    assert not prefix[rows].any() and prefix[~rows].float().mean() > 3
 
 
 @torch.no_grad()
@@ -98,7 +106,7 @@ def test_gradients_reach_the_decoder_through_what_it_wrote_before(make_toy: Call
 def test_options_of_other_processes_are_refused() -> None:
     """What only this process reads is not silently ignored by others."""
     with pytest.raises(ValidationError, match="speculative is for the process 'speculative', not for 'absorbing'"):
-        TrainOptions(speculative=SpeculativeOptions(own=0.5))
+        TrainOptions(speculative=SpeculativeOptions(own=0.25))
 
 
 def test_texts_and_their_starts_fit(make_toy: Callable[..., Toy]) -> None:
