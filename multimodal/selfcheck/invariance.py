@@ -16,6 +16,7 @@ from multimodal.training.options import SamplerOptions
 PROCESSES: dict[str, ContinuousConfig | None] = {
     "absorbing": None,
     "autoregressive": None,
+    "speculative": None,
     "gaussian": ContinuousConfig("gaussian", embedding_size=16),
     "simplex": ContinuousConfig("simplex", block_size=5),
 }
@@ -28,6 +29,7 @@ def untrained_generator(process: str) -> TextGenerator:
     config = DecoderConfig(
         tokenizer.vocab_size, room(40), {"image": 6}, ("caption", "infill"), hidden_size=32, num_layers=2, num_heads=4,
         causal=process == "autoregressive", continuous=PROCESSES[process],
+        process="speculative" if process == "speculative" else "absorbing",
     )  # fmt: skip
     decoder = CrossAttentionDecoder(config).eval()
     with torch.no_grad():

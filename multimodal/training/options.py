@@ -107,8 +107,8 @@ class SpeculativeOptions(Options):
     """
 
     draft_weight: float = Field(default=0.5, ge=0)
-    own: float = Field(default=0.5, ge=0, le=1)
-    draft_from: float = Field(default=0.4, ge=0, le=1)
+    own: float = Field(default=1.0, ge=0, le=1)
+    draft_from: float = Field(default=0.0, ge=0, le=1)
 
 
 class ContinuousOptions(Options):

@@ -57,6 +57,14 @@ def test_an_autoregressive_decoder_is_scored_exactly(make_toy: Callable[..., Toy
     assert value == pytest.approx(torch.tensor(float(toy.tokenizer.vocab_size)).log().item())
 
 
+def test_a_decoder_that_reads_left_to_right_is_scored_as_the_twin_is(make_toy: Callable[..., Toy]) -> None:
+    """With the same weights: one that drafts too is scored on its texts by what it reads alone."""
+    speculative, twin = make_toy("speculative"), make_toy("autoregressive")
+    twin.decoder.load_state_dict(speculative.decoder.state_dict())
+    values = [of_captions(toy, 32)(toy.decoder.eval())["val/bound"] for toy in (speculative, twin)]
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
 def test_only_open_positions_count(make_toy: Callable[..., Toy]) -> None:
     """An infill's given words cost nothing: its bound is that of its gaps."""
     toy = make_toy()

@@ -28,7 +28,11 @@ def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(
     "process",
-    ["absorbing", "autoregressive", *(pytest.param(name, marks=pytest.mark.slow) for name in ("uniform", "hybrid"))],
+    [
+        "absorbing",
+        "autoregressive",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("uniform", "hybrid", "speculative")),
+    ],
 )
 def test_learns_to_read_its_condition(make_toy: Callable[..., Toy], tmp_path: Path, process: str) -> None:
     """After a short training the text says what the latents say, and infill reads the words around its gap: by every

@@ -49,6 +49,7 @@ def test_texts_are_learnt_left_to_right_and_at_once(make_toy: Callable[..., Toy]
     drafted = weighted_cross_entropy(draft[wanted], batch.x_0[wanted]).mean
     built = objective(toy, draft_weight=0.7, own=0.0)
     torch.testing.assert_close(built(batch, torch.Generator().manual_seed(5)).mean, next_token + 0.7 * drafted)
+    built = objective(toy, draft_from=0.4)
     built.share_done = 0.1  # drafts come later
     torch.testing.assert_close(built(batch, torch.Generator()).mean, next_token)
 

@@ -76,9 +76,8 @@ def grown_config(old: DecoderConfig, new: DecoderConfig, source: str) -> Decoder
     Raises:
         ConfigError: the new data's latents have another form, or the new training writes in the other direction.
     """
-    if old.causal != new.causal:
-        kind = "autoregressive" if old.causal else "by diffusion"
-        raise ConfigError(f"{source} writes {kind}; set train.process accordingly")
+    if _direction(old) != _direction(new):
+        raise ConfigError(f"{source} writes {_direction(old)}; set train.process accordingly")
     for name, what in (("latent_sizes", "latents of width"), ("grid_positions", "a grid of")):
         before, after = getattr(old, name), getattr(new, name)
         for modality in sorted(old.latent_sizes.keys() & new.latent_sizes.keys()):
@@ -104,6 +103,12 @@ def grown_config(old: DecoderConfig, new: DecoderConfig, source: str) -> Decoder
         further=(*old.further, *(name for name in new.further if name not in old.further)),
         dropout=new.dropout,
     )
+
+
+def _direction(config: DecoderConfig) -> str:
+    if config.causal:
+        return "autoregressive"
+    return "speculatively" if config.process == "speculative" else "by diffusion"
 
 
 def _fresh(new: Mapping[str, int], old: DecoderConfig) -> dict[str, int]:

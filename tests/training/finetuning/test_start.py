@@ -63,6 +63,7 @@ def test_old_tasks_are_written_as_before(start: TextGenerator) -> None:
     [
         (replace(NEW, latent_sizes={"image": 9}), {}, "reads image as latents of width 12, the new data has 9"),
         (replace(NEW, grid_positions={"image": 4}), {}, "reads image as a grid of none, the new data has 4"),
+        (replace(NEW, process="speculative"), {}, r"writes by diffusion; set train\.process"),
         (replace(NEW, causal=True), {}, r"writes by diffusion; set train\.process"),
         (NEW, {"freeze": ("condition",)}, r"transcribe, terse are new .* take 'condition' out"),
         (NEW, {"freeze": ("adapters",)}, r"audio are new .* take 'adapters' out"),
