@@ -16,7 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertConfig, BertModel, GenerationConfig, GPT2Config, GPT2LMHeadModel, GPT2Model
 
-from multimodal.decoder import Condition, ConditionInput, CrossAttentionDecoder, DecoderConfig, NoisyText, TextCache
+from multimodal.decoder import (
+    Condition,
+    ConditionInput,
+    CrossAttentionDecoder,
+    DecoderConfig,
+    NoisyText,
+    TextCache,
+    TextLayout,
+)
 from multimodal.decoder.conditioning import ConditionEmbedder
 from multimodal.decoder.memory import build_memory
 from multimodal.decoder.model import initialise
@@ -76,9 +84,11 @@ class GPT2Decoder(CrossAttentionDecoder):
         condition: Condition,
         positions: Tensor | None = None,
         past: TextCache | None = None,
+        layout: TextLayout | None = None,
     ) -> Tensor:
-        """Logits as of the native decoder; there is no `past`, since `generate` keeps a cache of its own."""
-        assert past is None and isinstance(tokens, Tensor)
+        """Logits as of the native decoder; there is no `past`, since `generate` keeps a cache of its own, and no
+        `layout`, since it reads left to right alone."""
+        assert past is None and layout is None and isinstance(tokens, Tensor)
         x = self.transformer(tokens, **encoder_inputs(condition), use_cache=False).last_hidden_state
         return functional.linear(x if positions is None else x[positions], self.embedding.weight)
 
