@@ -191,6 +191,8 @@ def _params(sampler: SamplerOptions) -> dict[str, Any]:
 def _param_type(value: float | str) -> DataType:
     if isinstance(value, str):
         return DataType.string
+    if isinstance(value, bool):  # which is an int to Python, but not to MLflow
+        return DataType.boolean
     return DataType.long if isinstance(value, int) else DataType.double
 
 
