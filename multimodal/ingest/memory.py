@@ -36,7 +36,8 @@ RACY_NS = 2 * 10**9
 a file system counts in coarse steps: its digest is not kept (git's "racily clean" entries)."""
 
 ELSEWHERE = {
-    "max_text_chars", "max_json_depth", "refuse_texts", "scripts", "min_script_share", "flag_robust_z", "max_robust_z",
+    "max_text_chars", "max_json_depth", "refuse_texts", "scripts", "min_script_share", "languages",
+    "min_language_confidence", "min_language_bytes", "flag_robust_z", "max_robust_z",
 }  # fmt: skip
 """Checks that no picture or sound is held against while it is decoded."""
 
