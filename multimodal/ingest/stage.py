@@ -40,6 +40,8 @@ from multimodal.ingest.refs import MediaRef, read_ref
 from multimodal.ingest.sandbox import Media, Sandbox
 from multimodal.ingest.splits import SplitAssigner
 from multimodal.ingest.waiting import KeptRows, WaitingRows
+from multimodal.media_parts import MEDIA
+from multimodal.parts import part_paths
 from multimodal.sample import Content, Modality, UnreadContent
 
 Progress = Callable[[int, int], None]
@@ -50,14 +52,20 @@ ROWS_PER_CHUNK = 256
 def plan_ingest(options: IngestOptions, seed: int, workspace: Path | None = None) -> dict[str, Any]:
     """See `multimodal.ingest.plan_ingest`."""
     if workspace is None or not workspace.is_dir():
-        return _plan(options, seed, None)[0]
+        return _plan(_readers(options), options, seed, None)[0]
     with IngestMemory.open(workspace) as memory:
-        return _plan(options, seed, memory)[0]
+        return _plan(_readers(options), options, seed, memory)[0]
 
 
-def _plan(options: IngestOptions, seed: int, memory: IngestMemory | None) -> tuple[dict[str, Any], Inputs]:
+def _readers(options: IngestOptions) -> list[Reader]:
+    return [open_reader(source) for source in options.sources]
+
+
+def _plan(
+    readers: Iterable[Reader], options: IngestOptions, seed: int, memory: IngestMemory | None
+) -> tuple[dict[str, Any], Inputs]:
     """The parts of the fingerprint, and what the sources hold."""
-    found = find_inputs(options, memory)
+    found = find_inputs(readers, options.checks, memory)
     parts = {
         "inputs": digest(found.named),
         # How many processes decode, and how the result is judged, changes nothing in the result.
@@ -70,17 +78,17 @@ def _plan(options: IngestOptions, seed: int, memory: IngestMemory | None) -> tup
 
 def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Progress | None = None) -> DatasetInfo:
     """See `multimodal.ingest.ingest`."""
-    readers = [open_reader(source) for source in options.sources]  # a bad source leaves nothing behind
+    readers = _readers(options)  # a bad source leaves nothing behind
     workspace.mkdir(parents=True, exist_ok=True)
     with IngestMemory.open(workspace) as memory:
-        parts, found = _plan(options, seed, memory)
+        parts, found = _plan(readers, options, seed, memory)
         key = fingerprint(parts)
         folder, ledger = workspace / "dataset" / key, workspace / "ledger" / key
         if read_index(folder) is None or read_index(ledger) is None:
             sandbox = Sandbox(options.checks, options.sandbox, memory)
             finder = NearDuplicateFinder.open(options, workspace)
             with (
-                DatasetWriter.open(folder, ledger, parts, found.rows) as writer,
+                DatasetWriter.open(folder, ledger, parts, found.rows, memory.is_as_written) as writer,
                 sandbox,
                 finder as near,
                 closing(_Intake(options, writer, sandbox, near, found.digests)) as intake,
@@ -93,6 +101,7 @@ def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Prog
                         progress(done, sum(found.rows.values()))
                 intake.finish()
                 refuse_changes(readers, found, memory)
+            memory.keep_parts(part_paths(folder, MEDIA))
     refuse_leaks(read_report(ledger).contamination, options.decontamination.max_share)
     return Dataset(folder).info
 
