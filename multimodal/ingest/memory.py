@@ -43,7 +43,8 @@ ELSEWHERE = {
 """Checks that no picture or sound is held against while it is decoded."""
 
 CODE = tuple(
-    f"ingest/{name}.py" for name in ("formats", "measures", "media", "pictures", "quality", "reasons", "sounds")
+    f"ingest/{name}.py"
+    for name in ("formats", "measures", "media", "pictures", "quality", "reasons", "sounds", "duplicates/decoded")
 )
 LIBRARIES = ("numpy", "pillow", "soundfile")
 

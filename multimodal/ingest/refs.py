@@ -127,6 +127,13 @@ def files_of(ref: MediaRef) -> list[Location]:
     return [ref.file] if isinstance(ref, ArchiveMember) else [ref]
 
 
+def name_of(ref: MediaRef) -> str:
+    """What to call it in a message: the last part of its path, and the place in it."""
+    if isinstance(ref, ArchiveMember):
+        return f"{ref.file.name}:{ref.name}"
+    return f"{ref.file.name}#{ref.row_group}.{ref.row}" if isinstance(ref, ParquetCell) else ref.name
+
+
 def name_problem(name: str) -> str:
     """Why a name that an archive or a downloaded table gives must not be followed; "" where it may be."""
     if URL_MARK in name:

@@ -23,12 +23,14 @@ from multimodal.errors import MediaError
 from multimodal.fingerprint import code_version, digest, fingerprint, read_index
 from multimodal.ingest.cluster_splits import ClusterSplitAssigner
 from multimodal.ingest.drafts import Draft, Drafter
+from multimodal.ingest.duplicates.decoded import SameDecoded
 from multimodal.ingest.duplicates.finder import NearDuplicateFinder
 from multimodal.ingest.duplicates.handling import near_duplicates, settle
 from multimodal.ingest.duplicates.leaks import LeakFinder, refuse_leaks
 from multimodal.ingest.duplicates.report import read_report, write_report
 from multimodal.ingest.inputs import Inputs, chunks, find_inputs, printable, refuse_changes
 from multimodal.ingest.measures import Measures
+from multimodal.ingest.media import Extra, MediaFacts
 from multimodal.ingest.memory import IngestMemory
 from multimodal.ingest.options import CheckOptions, IngestOptions
 from multimodal.ingest.outliers import Outlier
@@ -36,7 +38,7 @@ from multimodal.ingest.profiler import File, Profiler
 from multimodal.ingest.reader import Reader
 from multimodal.ingest.readers import open_reader
 from multimodal.ingest.reasons import Reason
-from multimodal.ingest.refs import MediaRef, read_ref
+from multimodal.ingest.refs import MediaRef, name_of, read_ref
 from multimodal.ingest.sandbox import Media, Sandbox
 from multimodal.ingest.splits import SplitAssigner
 from multimodal.ingest.waiting import KeptRows, WaitingRows
@@ -85,12 +87,10 @@ def ingest(options: IngestOptions, *, seed: int, workspace: Path, progress: Prog
         key = fingerprint(parts)
         folder, ledger = workspace / "dataset" / key, workspace / "ledger" / key
         if read_index(folder) is None or read_index(ledger) is None:
-            sandbox = Sandbox(options.checks, options.sandbox, memory)
-            finder = NearDuplicateFinder.open(options, workspace)
             with (
+                NearDuplicateFinder.open(options, workspace) as near,
                 DatasetWriter.open(folder, ledger, parts, found.rows, memory.is_as_written) as writer,
-                sandbox,
-                finder as near,
+                Sandbox(options.checks, options.sandbox, memory, near=near) as sandbox,
                 closing(_Intake(options, writer, sandbox, near, found.digests)) as intake,
             ):
                 done = 0
@@ -142,6 +142,8 @@ class _Intake:
         self._pictures: set[str] = set()
         self._media: dict[File, str | MediaError] = {}
         self._written: set[str] = set()
+        self._same = SameDecoded(self._decoded)
+        self._stand_ins: dict[File, str] = {}
         self._profiler = Profiler(options.checks)
         # What is nearly the same, and what stands out, shows when all rows are known.
         must_wait = not self._duplicates.are_off or self._checks.max_robust_z is not None
@@ -152,7 +154,7 @@ class _Intake:
         needed = dict.fromkeys(key for claim in chunk for key in claim.files)
         new = [key for key in needed if key not in self._media]
         for key, result in zip(new, self._sandbox.inspect(self._unread(*key) for key in new), strict=True):
-            self._media[key] = result if isinstance(result, MediaError) else self._store(result[0])
+            self._media[key] = result if isinstance(result, MediaError) else self._store(key, *result)
             self._profiler.add_media(key, (result if isinstance(result, MediaError) else result[1]).measures)
         for claim in chunk:
             row = self._settle(claim)
@@ -194,12 +196,26 @@ class _Intake:
         digest = self._digests.get(ref, "") if isinstance(ref, Path) else ""
         return Media(partial(read_ref, ref, self._checks), modality, digest[:32] if len(digest) == 64 else "")
 
-    def _store(self, content: Content | UnreadContent) -> str:
-        if content.content_id not in self._written:
-            self._written.add(content.content_id)
-            self._writer.add_media(content)
-            self._near.add(content)
-        return content.content_id
+    def _store(self, file: File, content: Content | UnreadContent, facts: MediaFacts) -> str:
+        content_id, modality = content.content_id, content.modality
+        self._near.keep(content_id, modality, facts.fingerprint)
+        if content_id in self._written:
+            return content_id
+        if self._duplicates.same_decoded:
+            first = self._same.first(file, content_id, facts.measures, facts.decoded)
+            if first is not None:
+                self._stand_ins[file] = printable(name_of(first[0][0]))
+                return first[1]
+        self._written.add(content_id)
+        self._writer.add_media(content)
+        self._near.add(content_id, modality)
+        return content_id
+
+    def _decoded(self, file: File, content_id: str) -> str:
+        """Digest of what a file decodes to, that has been decoded well before; "" where that fails now."""
+        media = self._unread(*file)._replace(content_id=content_id, extra=Extra.DIGEST)
+        (result,) = self._sandbox.inspect([media])
+        return "" if isinstance(result, MediaError) else result[1].decoded
 
     def _settle(self, claim: _Claim) -> LedgerRow:
         source, uri, draft = claim.source, claim.uri, self._with_contents(claim)
@@ -209,11 +225,13 @@ class _Intake:
         self._near.add_texts(draft)
         sample_id = draft.sample_id
         first = self._kept.add(sample_id, draft)
+        names = [self._stand_ins[file] for file in claim.files if file in self._stand_ins] if self._stand_ins else ()
+        detail = f"decodes to the same content as {' and '.join(names)}" if names else ""
         if first is None:
             if draft.picture_id:
                 self._pictures.add(draft.picture_id)
-            return LedgerRow(source, uri, Fate.KEPT, sample_id=sample_id)
-        same = f"same content and text as {first.source} {first.uri}"
+            return LedgerRow(source, uri, Fate.KEPT, "", detail, sample_id)
+        same = "; ".join(filter(None, (f"same content and text as {first.source} {first.uri}", detail)))
         return LedgerRow(source, uri, Fate.DUPLICATE, "", same, sample_id, sample_id)
 
     def _with_contents(self, claim: _Claim) -> Draft | MediaError:

@@ -15,17 +15,22 @@ Handling = Literal["off", "flag", "drop"]
 class DuplicateOptions(Options):
     """What becomes of near duplicates; exact ones (same content, task, style and text) are never kept twice.
 
+    Contents are the same if their bytes are, or what they decode to: a PNG compressed again, a WAV as FLAC. The first
+    row's file stands for all of them, as if all rows named it.
+
     With `flag`, a near duplicate is kept, and its ledger row names what it is like. With `drop`, its fate is that of
     a duplicate. A row is a near duplicate of another of its task and style if all that it is conditioned on is alike;
     rows of text must be alike in their targets too.
 
     Args:
+        same_decoded: whether pictures and sounds of equal pixels and samples are one content; False goes by bytes.
         pictures, sounds, texts: off, flag or drop, for rows of that modality.
         min_picture_similarity: 1 less the squared difference of 16 x 16 block means in colour over their variances.
         min_sound_similarity: share of the fingerprint's bits that agree at the best shift; 0.5 is chance.
         min_text_similarity: Jaccard similarity of the sets of four characters in a row, case and punctuation aside.
     """
 
+    same_decoded: bool = True
     pictures: Handling = "off"
     sounds: Handling = "off"
     texts: Handling = "off"
