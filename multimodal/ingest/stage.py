@@ -137,7 +137,12 @@ class _Intake:
         self._digests = digests
         self._checks, self._writer, self._sandbox, self._near = options.checks, writer, sandbox, near
         self._duplicates = options.duplicates
-        self._splits = (ClusterSplitAssigner if options.splits.by_cluster else SplitAssigner)(options.splits)
+        self._leaks = options.decontamination
+        self._splits = (
+            ClusterSplitAssigner(options.splits, self._leaks)
+            if options.splits.by_cluster
+            else SplitAssigner(options.splits)
+        )
         self._kept = KeptRows(writer.ledger_folder)
         self._pictures: set[str] = set()
         self._media: dict[File, str | MediaError] = {}
@@ -173,7 +178,7 @@ class _Intake:
             self._writer.add_ledger(_judged(settle(ledger_row(values), found), refused))
         left_out = {*refused, *(sample_id for sample_id, nearly in found.items() if nearly.is_dropped)}
         moved = self._splits.join(near) if isinstance(self._splits, ClusterSplitAssigner) else []
-        leaks = LeakFinder(self._splits.split, near, self._pictures)
+        leaks = LeakFinder(self._splits.split, near, self._pictures, self._leaks)
 
         def stay() -> Iterator[tuple[str, Draft]]:
             return (each for each in self._kept.items() if each[0] not in left_out)

@@ -17,6 +17,7 @@ from multimodal.ingest.drafts import Draft
 from multimodal.ingest.duplicates.clusters import NearPair, Neighbours
 from multimodal.ingest.duplicates.fingerprint import Fingerprint
 from multimodal.ingest.duplicates.index import FingerprintIndex
+from multimodal.ingest.duplicates.options import DecontaminationOptions
 from multimodal.ingest.duplicates.search import candidate_pairs
 from multimodal.ingest.options import IngestOptions
 from multimodal.sample import Modality, content_digest
@@ -40,8 +41,10 @@ def compared(options: IngestOptions) -> set[Modality]:
 class NearDuplicateFinder:
     """Fingerprints contents that the index does not know, and compares those that were added."""
 
-    def __init__(self, index: FingerprintIndex | None, kinds: dict[Modality, Kind]) -> None:
-        self._index, self._kinds = index, kinds
+    def __init__(
+        self, index: FingerprintIndex | None, kinds: dict[Modality, Kind], leaks: DecontaminationOptions
+    ) -> None:
+        self._index, self._kinds, self._leaks = index, kinds, leaks
         self._present: dict[Modality, set[str]] = {modality: set() for modality in kinds}
 
     @classmethod
@@ -50,13 +53,14 @@ class NearDuplicateFinder:
         """A finder of what the options ask for; of nothing, it opens no file and loads no library."""
         wanted = compared(options)
         if not wanted:
-            yield cls(None, {})
+            yield cls(None, {}, options.decontamination)
             return
         from multimodal.ingest.duplicates.kinds import kind_of
 
         index = FingerprintIndex(workspace / INDEX)
         try:
-            yield cls(index, {modality: kind_of(modality, options.duplicates) for modality in sorted(wanted)})
+            kinds = {modality: kind_of(modality, options.duplicates) for modality in sorted(wanted)}
+            yield cls(index, kinds, options.decontamination)
         finally:
             index.close()
 
@@ -85,10 +89,24 @@ class NearDuplicateFinder:
             self._present[modality].add(content_id)
 
     def add_texts(self, draft: Draft) -> None:
-        """Add the input and the target of a row of text."""
-        if draft.task.modality is Modality.TEXT and Modality.TEXT in self._kinds:
+        """Add the input and the target of a row of text, and other targets that may leak."""
+        if Modality.TEXT not in self._kinds:
+            return
+        is_text = draft.task.modality is Modality.TEXT
+        if is_text or self._leaks.compares_target(draft.task.modality, draft.text):
             for text in {draft.input, draft.text} - {""}:
-                self._add_text(text.encode())
+                self.add_text(text.encode())
+
+    def add_text(self, data: bytes) -> None:
+        """Add a text, as UTF-8."""
+        from multimodal.ingest.duplicates.texts import fingerprint_text
+
+        content_id, kind = content_digest(data), self._kinds[Modality.TEXT]
+        if content_id in self._present[Modality.TEXT] or self._index is None:
+            return
+        self._present[Modality.TEXT].add(content_id)
+        if not self._index.held(Modality.TEXT, kind.version, [content_id]):
+            self._put(Modality.TEXT, content_id, fingerprint_text(data, kind.least))
 
     @property
     def compared(self) -> dict[str, int]:
@@ -103,16 +121,6 @@ class NearDuplicateFinder:
         return Neighbours(
             pair for kind in self._kinds.values() for pair in _pairs(kind, self._index, self._present[kind.modality])
         )
-
-    def _add_text(self, data: bytes) -> None:
-        from multimodal.ingest.duplicates.texts import fingerprint_text
-
-        content_id, kind = content_digest(data), self._kinds[Modality.TEXT]
-        if content_id in self._present[Modality.TEXT] or self._index is None:
-            return
-        self._present[Modality.TEXT].add(content_id)
-        if not self._index.held(Modality.TEXT, kind.version, [content_id]):
-            self._put(Modality.TEXT, content_id, fingerprint_text(data, kind.least))
 
     def _put(self, modality: Modality, content_id: str, fingerprint: Fingerprint) -> None:
         if self._index is not None:
