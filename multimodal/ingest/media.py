@@ -83,13 +83,15 @@ def check_media(data: bytes, modality: Modality, checks: CheckOptions, extra: Ex
     measures: Measures = {"bytes": len(data)}
     try:
         if modality is Modality.IMAGE:
-            decoded: Image.Image | Sound = decode_picture(data, checks, measures)
-            measures |= picture_measures(decoded, checks.min_image_contrast)
+            picture = decode_picture(data, checks, measures)
+            measures |= picture_measures(picture, checks.min_image_contrast)
             check_picture(measures, checks)
+            decoded: Image.Image | Sound = picture
         else:
-            decoded = decode_sound(data, checks, measures)
-            measures |= sound_measures(decoded, checks.silence_dbfs)
+            sound = decode_sound(data, checks, measures)
+            measures |= sound_measures(sound, checks.silence_dbfs)
             check_sound(measures, checks)
+            decoded = sound
     except MediaError as error:
         error.measures = measures
         raise
@@ -111,10 +113,9 @@ def load_fingerprints(modalities: Collection[str]) -> None:
 
 def _extras(decoded: Image.Image | Sound, extra: Extra) -> tuple[str, str]:
     """Digest and fingerprint of what a file decodes to."""
-    is_sound = isinstance(decoded, Sound)
     if extra is Extra.DIGEST:
-        return (sound_digest(decoded) if is_sound else picture_digest(decoded)).hex(), ""
-    if is_sound:
+        return (sound_digest(decoded) if isinstance(decoded, Sound) else picture_digest(decoded)).hex(), ""
+    if isinstance(decoded, Sound):
         from multimodal.ingest.duplicates.sounds import fingerprint_sound
 
         found = fingerprint_sound(decoded)

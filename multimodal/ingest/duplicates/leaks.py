@@ -109,9 +109,9 @@ class LeakFinder:
         if held:
             for sample_id, draft in rows():
                 if self._split(draft.content_id) is Split.TEST:
-                    key = next((key for key in self._keys(draft) if key in held), None)
-                    if key is not None:
-                        leaked.append((sample_id, draft, held[key], key))
+                    shared = next((key for key in self._keys(draft) if key in held), None)
+                    if shared is not None:
+                        leaked.append((sample_id, draft, held[shared], shared))
         by_modality = Counter(draft.task.modality.value for _, draft, *_ in leaked)
         across = sum(key[0] in TARGETS and draft.task is not twin.task for _, draft, twin, key in leaked)
         first = sorted(leaked, key=lambda one: one[0])[:PAIRS_NAMED]
