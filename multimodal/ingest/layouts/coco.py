@@ -27,7 +27,7 @@ MOST_NAME_CHARS = 4096
 
 
 class JsonLayoutReader(LayoutReader):
-    """A corpus whose captions are in JSON files, which are read entry by entry, once to check them and once for rows."""
+    """A corpus whose captions are in JSON files, each read entry by entry: to check it, and again for its rows."""
 
     task = Task.CAPTION
 
