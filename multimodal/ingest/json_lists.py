@@ -38,12 +38,12 @@ class Entry:
     Args:
         name: of the list.
         number: of the entry in it, from 0.
-        value: as `json` decodes it, or what is wrong with it.
+        value: as `json` decodes it, or an `Unreadable` that says what is wrong with it.
     """
 
     name: str
     number: int
-    value: Any | Unreadable
+    value: Any
 
 
 class JsonLists:
@@ -134,7 +134,7 @@ class _Window:
         if self._peek():
             raise ValueError(f"more than one value, {self.place}")
 
-    def value(self) -> Any | Unreadable:
+    def value(self) -> Any:
         """Pass one value: what it is, or what is wrong with it where its brackets tell where it ends."""
         self._peek()
         skipper, known = _Skipper(), self._at
@@ -155,7 +155,7 @@ class _Window:
         except ValueError as error:
             return Unreadable(f"no JSON: {error}")
 
-    def values(self) -> Iterator[Any | Unreadable]:
+    def values(self) -> Iterator[Any]:
         """Pass the values of a list and the bracket behind them."""
         mark = ","
         while mark == ",":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from multimodal.errors import UnreachableError
 from multimodal.ingest.locations import Location, open_plain
@@ -26,6 +26,11 @@ class _Headers:
         if size > MOST_HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {size} bytes")
         return self._file.read(size)
+
+
+def _opened(file: IO[bytes]) -> tarfile.TarFile:
+    headers: Any = _Headers(file)
+    return tarfile.open(fileobj=headers, mode="r:", errorlevel=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ def tar_members(archive: Location) -> Iterator[Member | Damage]:
     """All members in their order, at most one `Damage`, the last. Nothing is extracted, no name becomes a path."""
     before = -1
     try:
-        with open_plain(archive) as file, tarfile.open(fileobj=_Headers(file), mode="r:", errorlevel=2) as tar:
+        with open_plain(archive) as file, _opened(file) as tar:
             while (found := tar.next()) is not None:
                 # tarfile keeps all headers otherwise; a header of negative size would lead back to itself.
                 vars(tar)["members"] = []
