@@ -292,7 +292,7 @@ def _show_intentions(conf: Path, overrides: Sequence[str], stage: str) -> None:
     from flows.console import show_intentions
     from flows.pipeline import dry_run, read_config
 
-    show_intentions(dry_run(read_config(str(conf), overrides), stage))
+    show_intentions(dry_run(read_config(str(conf), overrides, stage), stage))
 
 
 def _load(conf: Path, overrides: Sequence[str]) -> None:

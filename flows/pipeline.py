@@ -51,7 +51,7 @@ def pipeline(config_path: str, overrides: Sequence[str] = (), until: str = "regi
         overrides: `key.sub=value`, as on the command line.
         until: the last stage to run, one of `flows.stage.STAGES`.
     """
-    config = read_config(config_path, overrides)
+    config = read_config(config_path, overrides, until)
     last = STAGES.index(until)
     with tracked(config):
         dataset = ingest.ingest_flow(config)
@@ -74,18 +74,22 @@ def pipeline(config_path: str, overrides: Sequence[str] = (), until: str = "regi
         return PipelineResult(config.workspace, dataset, encoded, trained, report, version)
 
 
-def read_config(config_path: str, overrides: Sequence[str] = ()) -> PipelineConfig:
+def read_config(config_path: str, overrides: Sequence[str] = (), until: str = "register") -> PipelineConfig:
     """The configuration of a run, its workspace as an absolute path.
+
+    Args:
+        until: the last stage that shall run; ingest needs no encoders.
 
     Raises:
         ConfigError: it is wrong, or what it says does not fit together.
     """
     config = load_config(config_path, overrides)
     for source in config.ingest.sources:
-        if source.task is not Task.INFILL and config.encode.of(source.task.modality) is None:
+        is_missing = source.task is not Task.INFILL and config.encode.of(source.task.modality) is None
+        if is_missing and until != "ingest":
             raise ConfigError(
-                f"{config_path}: source '{source.name}' is for '{source.task}', which needs an encoder; "
-                f"add encode.{source.task.modality}, or drop the source"
+                f"{config_path}: source '{source.name}' is for '{source.task}', which needs an encoder in every stage "
+                f"after ingest; add encode.{source.task.modality}, drop the source, or run `multimodal ingest`"
             )
     _refuse_contradictions(config_path, config)
     return config.model_copy(update={"workspace": config.workspace.resolve()})

@@ -52,7 +52,7 @@ class PipelineConfig(Options):
     seed: int = 0
     workspace: Path = Path("workspace")
     ingest: IngestOptions
-    encode: EncodeOptions
+    encode: EncodeOptions = EncodeOptions()  # ingest alone needs none
     tokenizer: TokenizerOptions = TokenizerOptions()
     decoder: DecoderOptions = DecoderOptions()
     train: TrainOptions = TrainOptions()

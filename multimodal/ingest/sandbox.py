@@ -278,7 +278,7 @@ def _read(media: Media) -> MediaFile | MediaError:
         data = media.read()
         return MediaFile(data, media.modality, content_digest(data), media.extra)
     except MediaError as error:
-        return error
+        return error.alone()
 
 
 def _parts(files: Iterable[MediaFile]) -> Iterator[list[MediaFile]]:

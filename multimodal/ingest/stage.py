@@ -264,7 +264,7 @@ def _claims(readers: Iterable[Reader], checks: CheckOptions) -> Iterator[_Claim]
                 draft.uri = uri
                 yield _Claim(reader.source.name, uri, draft, draft.files, measures)
             except MediaError as error:
-                yield _Claim(reader.source.name, uri, error, (), measures)
+                yield _Claim(reader.source.name, uri, error.alone(), (), measures)
 
 
 def _judged(row: LedgerRow, refused: Mapping[str, Outlier]) -> LedgerRow:
