@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import ClapAudioConfig, ClapAudioModel, ClapConfig, ClapFeatureExtractor, ClapModel, ClapTextConfig
+from transformers import ClapAudioConfig, ClapAudioModel, ClapConfig, ClapFeatureExtractor, ClapModel
 
 from multimodal.encoders import build_encoder
 from multimodal.encoders.audio import AudioEncoder, decode_wave
@@ -35,7 +35,7 @@ STEPS, BANDS = 32, 2
 def folder_of(path: Path, fused: bool, whole: bool = True) -> Path:
     """A folder as the hub has it, with lively normalisation statistics."""
     torch.manual_seed(1)
-    audio = {**AUDIO, "enable_fusion": fused, "fusion_type": "channel_map" if fused else None}
+    audio = {**AUDIO, "enable_fusion": fused}
     if whole:
         config = ClapConfig(audio_config=audio, text_config=TEXT, projection_dim=12)
         model = ClapModel(config)
