@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,25 @@ from multimodal.ingest.sounds import decode_sound
 from multimodal.sample import Modality
 
 _SHIPPED = "data/encoders/audio"
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """A sound file's bytes as the wave that a tower hears, float32 [samples].
+
+    Args:
+        sampling_rate: in Hz.
+        trim_silence_db: what is silent before and behind a clip is left out, where silent means this many dB below its
+            loudest part; None: nothing is.
+    """
+
+    sampling_rate: int
+    trim_silence_db: float | None = None
+
+    def __call__(self, data: bytes) -> Wave:
+        """The wave; raises MediaError where the bytes are no sound."""
+        wave = decode_wave(data, self.sampling_rate)
+        return wave if self.trim_silence_db is None else trim_silence(wave, self.sampling_rate, self.trim_silence_db)
 
 
 class AudioEncoder(Encoder):
@@ -64,12 +84,12 @@ class AudioEncoder(Encoder):
         self.hidden_size, self.pooled_size = tower.hidden_size, tower.pooled_size
         self.tokens = TokenRate(tower.tokens_per_second / downsample, "second")
         changed = changed or {}
-        self._trim_silence_db: float | None = changed.get("trim_silence_db")
+        self.hearing = Hearing(tower.sampling_rate, changed.get("trim_silence_db"))
         parts = [kind, downsample, _architecture(tower), state_digest(tower.state_dict())]
         parts += [state_digest(head.state_dict())] if head else []
         self.fingerprint = digest(parts + ([changed] if changed else []))[:16]
         self.weights_sha256 = digest(parts[3:]) if head else parts[3]
-        heard = [tower.sampling_rate, tower.extractor.to_dict(), tower.windows, self._trim_silence_db]
+        heard = [asdict(self.hearing), tower.extractor.to_dict(), asdict(tower.windows)]
         self.preprocessing_hash = digest([kind, *heard])
 
     def preprocess(self, data: bytes) -> Tensor:
@@ -78,10 +98,7 @@ class AudioEncoder(Encoder):
         Raises:
             MediaError: the bytes are no sound, an empty one, or hold NaN.
         """
-        wave = decode_wave(data, self.tower.sampling_rate)
-        if self._trim_silence_db is not None:
-            wave = trim_silence(wave, self.tower.sampling_rate, self._trim_silence_db)
-        return self.tower.inputs(wave)
+        return self.tower.inputs(self.hearing(data))
 
     @torch.no_grad()
     def encode(self, batch: Sequence[Tensor]) -> EncoderOutput:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,24 @@ from multimodal.encoders.weights import LOAD_ERRORS, state_digest
 from multimodal.errors import EncoderError
 from multimodal.fingerprint import digest, new_folder
 from multimodal.sample import Modality
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIds:
+    """Ids of a text, padded or cut to a context length, int64 [context].
+
+    Args:
+        tokenizer: open_clip's.
+        context: number of ids.
+    """
+
+    tokenizer: Any
+    context: int
+
+    def __call__(self, text: str) -> Tensor:
+        """The ids of one text."""
+        ids: Tensor = self.tokenizer([text], context_length=self.context)[0]
+        return ids
 
 
 class ClipTextEncoder(Encoder):
@@ -47,23 +66,17 @@ class ClipTextEncoder(Encoder):
         self.model = loaded.model.to(self.device).float().eval().requires_grad_(False)
         self.config, self.downsample = loaded.config, downsample
         self._tokenizer = tokenizer
-        states, _, pooled = self._states(self._ids("a").to(self.device))
+        self.ids = TokenIds(tokenizer, int(self.model.context_length))
+        states, _, pooled = self._states(self.ids("a")[None].to(self.device))
         self.hidden_size, self.pooled_size = states.shape[-1], pooled.shape[-1]
         self.tokens = TokenRate(1 / downsample, "token")
         text = self.config["model_cfg"]["text_cfg"]
         vocabulary = getattr(tokenizer, "encoder", None) or tokenizer.tokenizer.get_vocab()
-        self.preprocessing_hash = digest(["open_clip text", type(tokenizer).__name__, self._context, text, vocabulary])
+        cut = [type(tokenizer).__name__, self.ids.context, text, vocabulary]
+        self.preprocessing_hash = digest(["open_clip text", *cut])
         self.weights_sha256 = state_digest(self.model.state_dict())
         parts = ["open_clip text", downsample, self.config["model_cfg"], self.preprocessing_hash, self.weights_sha256]
         self.fingerprint = digest(parts)[:16]
-
-    @property
-    def _context(self) -> int:
-        return int(self.model.context_length)
-
-    def _ids(self, text: str) -> Tensor:
-        ids: Tensor = self._tokenizer([text], context_length=self._context)
-        return ids
 
     def preprocess(self, data: bytes) -> Tensor:
         """Ids of the text, padded or cut to the context length, int64 [context].
@@ -71,7 +84,7 @@ class ClipTextEncoder(Encoder):
         Raises:
             MediaError: the bytes are not UTF-8, or hold nothing but white space.
         """
-        return self._ids(decode_text(data))[0]
+        return self.ids(decode_text(data))
 
     @torch.no_grad()
     def encode(self, batch: Sequence[Tensor]) -> EncoderOutput:

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from multimodal.encoders.hub import is_local, local_copy, require_answer, require_reachable, shipped_instead
+from multimodal.encoders.hub import is_local, local_copy, require_reachable, shipped_instead
 from multimodal.encoders.options import EncoderOptions
-from multimodal.encoders.weights import LOAD_ERRORS, read_tensors, refusal
+from multimodal.encoders.weights import LOAD_ERRORS, read_tensors
 from multimodal.errors import EncoderError
 from multimodal.fingerprint import write_file, write_json
 
@@ -111,24 +111,17 @@ def _of_tag(name: str, tag: str, allow_pickle: bool) -> OpenClipModel:
 
 
 def _published_file(name: str, tag: str, source: dict[str, Any], allow_pickle: bool) -> Path:
-    """The file of a pretrained tag, from the hub or, where it is published nowhere else, from its own address."""
+    """The file of a pretrained tag, from the hub."""
     repository, _, file = str(source.get("hf_hub", "")).rpartition("/")
-    cure = shipped_instead(_SHIPPED)
-    if repository:
-        file = file or PICKLED
-        safe = WEIGHTS if file == PICKLED else str(Path(file).with_suffix(".safetensors"))
-        folder = local_copy(repository, cure, allow_pickle, (safe,), (file,))
-        return next(folder / each for each in (safe, file) if (folder / each).is_file())
-    url = str(source.get("url", ""))
-    if not allow_pickle:
-        raise EncoderError(f"weights '{tag}' of '{name}': {refusal(Path(url.rsplit('/', 1)[-1]))}")
-    from open_clip.pretrained import download_pretrained_from_url
-
-    require_answer(cure)
-    try:
-        return Path(download_pretrained_from_url(url))
-    except LOAD_ERRORS as error:
-        raise EncoderError(f"weights '{tag}' of '{name}' cannot be had from {url}: {error}") from error
+    if not repository:
+        raise EncoderError(
+            f"weights '{tag}' of '{name}' are not on the hub, but at {source.get('url')}; download them and name the "
+            "file in `weights`"
+        )
+    file = file or PICKLED
+    safe = WEIGHTS if file == PICKLED else str(Path(file).with_suffix(".safetensors"))
+    folder = local_copy(repository, shipped_instead(_SHIPPED), allow_pickle, (safe,), (file,))
+    return next(folder / each for each in (safe, file) if (folder / each).is_file())
 
 
 def _architecture(name: str | None) -> dict[str, Any]:

@@ -84,6 +84,28 @@ FAMILIES: dict[str, Family] = {
 the picture keeps its shape, and has at most `max_num_patches` patches)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """What a model takes of a PIL picture, by its image processor.
+
+    Args:
+        processor: of transformers.
+        keeps_shape: whether pictures are cut into patches and keep their shape (NaFlex).
+    """
+
+    processor: Any
+    keeps_shape: bool
+
+    def __call__(self, picture: Image.Image) -> Tensor:
+        """Float tensor [3, height, width], or patches [rows, columns, values of a patch]."""
+        processed = self.processor(images=picture, return_tensors="pt")
+        pixels: Tensor = processed["pixel_values"][0]
+        if not self.keeps_shape:
+            return pixels
+        rows, columns = processed["spatial_shapes"][0].tolist()
+        return pixels[: rows * columns].view(rows, columns, -1)
+
+
 class VisionEncoder(Encoder):
     """A frozen image tower of transformers; one state per patch, squares of `downsample` a side averaged.
 
@@ -109,6 +131,7 @@ class VisionEncoder(Encoder):
         family = FAMILIES[model.config.model_type]
         self._prefix, self._stride = family.prefix(model.config), family.stride(model.config)
         self._keeps_shape = model.config.model_type.startswith("siglip2")
+        self.pixels = Pixels(processor, self._keeps_shape)
         self._probe()
         settings = {key: value for key, value in processor.to_dict().items() if key not in _DROPPED}
         self.preprocessing_hash = digest(["transformers", settings])
@@ -118,7 +141,7 @@ class VisionEncoder(Encoder):
 
     def _probe(self) -> None:
         """Find out widths and numbers of tokens on blank pictures."""
-        wide, tall = (self._pixels(Image.new("RGB", size)) for size in ((64, 48), (48, 64)))
+        wide, tall = (self.pixels(Image.new("RGB", size)) for size in ((64, 48), (48, 64)))
         if wide.shape != tall.shape and not self._keeps_shape:
             raise EncoderError(
                 f"{_WHAT}: the image processor gives pictures of {tuple(wide.shape)} and {tuple(tall.shape)}; "
@@ -141,15 +164,7 @@ class VisionEncoder(Encoder):
         Raises:
             MediaError: the bytes cannot be decoded.
         """
-        return self._pixels(decode_picture(data))
-
-    def _pixels(self, picture: Image.Image) -> Tensor:
-        processed = self.processor(images=picture, return_tensors="pt")
-        pixels: Tensor = processed["pixel_values"][0]
-        if not self._keeps_shape:
-            return pixels
-        rows, columns = processed["spatial_shapes"][0].tolist()
-        return pixels[: rows * columns].view(rows, columns, -1)
+        return self.pixels(decode_picture(data))
 
     @torch.no_grad()
     def encode(self, batch: Sequence[Tensor]) -> EncoderOutput:

@@ -18,7 +18,7 @@ from multimodal.encoders.options import EncoderOptions
 from multimodal.errors import EncoderError
 from multimodal.sample import Modality
 from tests.encoders.test_audio import build as build_audio
-from tests.encoders.test_image import TINY
+from tests.encoders.test_image import TINY, VIT, picture
 from tests.encoders.test_image import build as build_image
 from tests.encoders.test_vision import saved as saved_vision
 from tests.encoders.test_weights import Malicious, pickled
@@ -184,12 +184,28 @@ def test_an_open_clip_tag_asks_for_safetensors(hub: Hub, tmp_path: Path, monkeyp
     assert not (tmp_path / "trace").exists()
 
 
-def test_a_tag_that_is_published_as_a_pickle_only_is_refused(hub: Hub) -> None:
-    """By its address, before anything is fetched."""
-    options = EncoderOptions(kind="open_clip", model="RN50", weights="yfcc15m")
-    with pytest.raises(EncoderError, match=r"'yfcc15m' of 'RN50'|has no .*safetensors|cannot be had"):
-        build_encoder(options, Modality.IMAGE)
-    assert hub.weights_asked == set()
+def test_a_tag_brings_the_activations_that_it_was_trained_with(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ViT-B-32 with OpenAI's weights needs QuickGELU, which open_clip warns of and leaves to the user."""
+    import open_clip.pretrained
+    from open_clip import add_model_config
+
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "tiny-vit.json").write_text(json.dumps(VIT))
+    add_model_config(tmp_path / "configs")
+    tags = {"openai": {"hf_hub": "org/vit/", "quick_gelu": True}, "laion": {"hf_hub": "org/vit/"}}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny-vit", tags)
+    right = build_image({**VIT, "quick_gelu": True}, tmp_path)
+    right.save(tmp_path / "vit")
+    hub.folders["org/vit"] = tmp_path / "vit"
+    rows = [right.preprocess(picture())]
+    loaded = {
+        tag: build_encoder(EncoderOptions(kind="open_clip", model="tiny-vit", weights=tag), Modality.IMAGE)
+        for tag in tags
+    }
+    assert torch.equal(loaded["openai"].encode(rows).hidden_states, right.encode(rows).hidden_states)
+    assert not torch.allclose(loaded["laion"].encode(rows).hidden_states, right.encode(rows).hidden_states)
 
 
 def test_a_name_that_the_hub_does_not_know_is_an_error(hub: Hub) -> None:
