@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 
-from multimodal.encoders.audio_models import FRESH_EXTRACTOR, TOWERS, fresh_model, load_head, load_model
+from multimodal.encoders.audio_models import FRESH_EXTRACTOR, TOWERS, fresh_model, load_head, load_model, load_tokenizer
 from multimodal.encoders.base import Encoder, EncoderOutput, TokenRate, pick_device
+from multimodal.encoders.clap import ClapTower
 from multimodal.encoders.ctc import ALPHABET, CTC_HEAD, CTCHead, greedy_texts
 from multimodal.encoders.hub import local_copy, no_progress_bars, shipped_instead
 from multimodal.encoders.options import EncoderOptions
@@ -25,6 +26,7 @@ from multimodal.encoders.silence import trim_silence
 from multimodal.encoders.text import average_neighbours
 from multimodal.encoders.towers import SAMPLING_RATE, SpeechTower, Wave
 from multimodal.encoders.weights import state_digest
+from multimodal.errors import EncoderError
 from multimodal.fingerprint import digest, new_folder, write_file
 from multimodal.ingest.sounds import decode_sound
 from multimodal.sample import Modality
@@ -128,6 +130,22 @@ class AudioEncoder(Encoder):
         means = torch.stack([_mean_direction(group) for group in _groups(pooled, counts)]) if pooled else None
         return pad_sequence(joined, batch_first=True), longest[None] < lengths[:, None], means
 
+    @property
+    def has_text_side(self) -> bool:
+        """Whether `embed_texts` gives vectors to compare `pooled` ones with: CLAP with both of its towers."""
+        return isinstance(self.tower, ClapTower) and self.tower.has_text_side
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Vectors of texts in the space of `pooled`, normalised, float32 [texts, pooled_size] on the CPU.
+
+        Raises:
+            EncoderError: the encoder has no text side.
+        """
+        if not isinstance(self.tower, ClapTower) or not self.tower.has_text_side:
+            raise EncoderError("this audio encoder has no text tower with its tokenizer; CLAP models have both")
+        return self.tower.embed_texts(texts).float().cpu()
+
     def save(self, folder: Path) -> None:
         """Write config, feature extractor and weights; float16 where that loses nothing, else float32."""
         model = copy.deepcopy(self.tower.model).cpu()
@@ -137,6 +155,8 @@ class AudioEncoder(Encoder):
         with new_folder(folder) as new, no_progress_bars():
             model.save_pretrained(new)
             self.tower.extractor.save_pretrained(new)
+            if isinstance(self.tower, ClapTower) and self.tower.tokenizer is not None:
+                self.tower.tokenizer.save_pretrained(new)
             if self.head is not None:
                 tensors = {name: tensor.cpu().contiguous() for name, tensor in self.head.state_dict().items()}
                 write_file(new / CTC_HEAD, save(tensors, metadata={"alphabet": ALPHABET}))
@@ -160,7 +180,7 @@ def build_audio_encoder(options: EncoderOptions) -> AudioEncoder:
         EncoderError: neither is given, a file is absent or wrong, weights are pickled and this is not allowed, or the
             hub cannot be reached (found out in 2 s).
     """
-    head = None
+    head = folder = None
     if options.weights is None:
         torch.manual_seed(options.pretrain.seed)
         model, extractor = fresh_model(options.kind, options.model)
@@ -170,6 +190,8 @@ def build_audio_encoder(options: EncoderOptions) -> AudioEncoder:
             model, extractor = load_model(options.kind, folder, options.allow_pickle)
         head = load_head(folder / CTC_HEAD, model)
     tower = TOWERS[options.kind](model, extractor, options.overlap)
+    if isinstance(tower, ClapTower) and folder is not None:
+        tower.tokenizer = load_tokenizer(folder)
     changed = options.changed("overlap", "trim_silence_db")
     return AudioEncoder(tower, options.kind, options.downsample, pick_device(options.device), head, changed)
 

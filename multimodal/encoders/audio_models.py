@@ -74,6 +74,22 @@ def load_model(kind: str, folder: Path, allow_pickle: bool) -> tuple[Any, Any]:
     return (model.get_encoder() if whole_whisper else model), extractor
 
 
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder, None where it has none.
+
+    Raises:
+        EncoderError: it is damaged.
+    """
+    import transformers
+
+    if not any(folder.glob("tokenizer*")):
+        return None
+    try:
+        return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except LOAD_ERRORS as error:
+        raise EncoderError(f"{_WHAT}: the tokenizer of {folder} does not load: {error}") from error
+
+
 def load_head(path: Path, model: Any) -> CTCHead | None:
     """The CTC head beside a tower's weights, None where there is none.
 

@@ -27,7 +27,12 @@ class ClapTower(SpeechTower):
     """`ClapModel` (its pooled vectors are comparable with those of texts) or `ClapAudioModel`.
 
     States lie on a grid of time steps and frequency bands: those of one step follow each other, low band first.
+
+    Attributes:
+        tokenizer: of the text tower; None where the folder has none.
     """
+
+    tokenizer: Any = None
 
     def __init__(self, model: Any, extractor: Any, overlap: float = DEFAULT_OVERLAP) -> None:
         super(SpeechTower, self).__init__()
@@ -74,6 +79,22 @@ class ClapTower(SpeechTower):
         return TowerOutput(
             states, mask, pooled if self.projection is None else normalize(self.projection(pooled), dim=-1)
         )
+
+    @property
+    def has_text_side(self) -> bool:
+        """Whether there are a text tower and its tokenizer."""
+        return self.projection is not None and self.tokenizer is not None
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Vectors of texts beside those of sounds, normalised [texts, pooled_size]; texts are cut at the context."""
+        text = self.model.config.text_config
+        # RoBERTa numbers positions from behind the padding's id.
+        longest = min(self.tokenizer.model_max_length, text.max_position_embeddings - text.pad_token_id - 1)
+        ids = self.tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt")
+        device = self.model.logit_scale_a.device
+        output = self.model.get_text_features(ids["input_ids"].to(device), ids["attention_mask"].to(device))
+        vectors: Tensor = output.pooler_output
+        return vectors
 
     def forward(self, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """States and mask of windows."""

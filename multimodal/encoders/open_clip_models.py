@@ -90,7 +90,7 @@ def _of_path(path: Path, options: EncoderOptions) -> OpenClipModel:
 
 
 def _of_tag(name: str, tag: str, allow_pickle: bool) -> OpenClipModel:
-    """A published model; its activations are those that the tag's weights were trained with."""
+    """A published model, with QuickGELU where the tag's weights were trained with it."""
     from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
     from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
@@ -103,8 +103,9 @@ def _of_tag(name: str, tag: str, allow_pickle: bool) -> OpenClipModel:
     state = read_tensors(path, allow_pickle)
     preprocess = merge_preprocess_dict(PreprocessCfg(), source)
     config["preprocess_cfg"] = {key: value for key, value in preprocess.items() if key not in ("size", "mode")}
-    if bool(source.get("quick_gelu")) != bool(config["model_cfg"].get("quick_gelu")):
-        config["model_cfg"]["quick_gelu"] = bool(source.get("quick_gelu"))
+    # A tag that does not say so leaves it to the architecture: roberta-ViT-B-32's does not, and means it.
+    if source.get("quick_gelu"):
+        config["model_cfg"]["quick_gelu"] = True
     loaded = OpenClipModel(*_create(config), folder=path.parent)
     _fit(loaded.model, state, f"{name} {tag}")
     return loaded

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import ClapAudioConfig, ClapAudioModel, ClapConfig, ClapFeatureExtractor, ClapModel
+from transformers import AutoTokenizer, ClapAudioConfig, ClapAudioModel, ClapConfig, ClapFeatureExtractor, ClapModel
 
 from multimodal.encoders import build_encoder
 from multimodal.encoders.audio import AudioEncoder, decode_wave
@@ -13,6 +13,7 @@ from multimodal.encoders.options import EncoderOptions
 from multimodal.errors import EncoderError
 from multimodal.sample import Modality
 from tests.encoders.test_audio import sound
+from tests.encoders.test_open_clip import word_tokenizer
 
 RATE = 8_000
 EXTRACTOR = {
@@ -136,6 +137,34 @@ def test_saved_it_comes_back_the_same(tmp_path: Path, fused: bool) -> None:
         real = together.attention_mask[number]
         torch.testing.assert_close(together.hidden_states[number][real], alone.hidden_states[0], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(together.pooled[number], alone.pooled[0], atol=1e-5, rtol=1e-4)
+
+
+def test_texts_lie_where_sounds_lie(tmp_path: Path) -> None:
+    """With its tokenizer a CLAP folder compares texts with sounds, as transformers does; saved, it still does."""
+    folder = word_tokenizer(folder_of(tmp_path / "clap", fused=False))
+    encoder = build_encoder(EncoderOptions(kind="clap", weights=str(folder), device="cpu"), Modality.AUDIO)
+    assert isinstance(encoder, AudioEncoder) and encoder.has_text_side
+    model = ClapModel.from_pretrained(folder).eval()
+    texts = ["a red star", "a cat sits on the mat", "star " * 50]
+    found = encoder.embed_texts(texts)
+    assert found.shape == (3, encoder.pooled_size)
+    for text, vector in zip(texts, found, strict=True):
+        ids = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt", truncation=True, max_length=18)
+        with torch.no_grad():
+            reference = model.get_text_features(ids["input_ids"]).pooler_output[0]
+        torch.testing.assert_close(vector, reference, atol=1e-5, rtol=1e-4)
+    encoder.save(tmp_path / "saved")
+    again = build_encoder(EncoderOptions(kind="clap", weights=str(tmp_path / "saved"), device="cpu"), Modality.AUDIO)
+    assert isinstance(again, AudioEncoder)
+    torch.testing.assert_close(again.embed_texts(texts), found)
+
+
+def test_without_a_tokenizer_there_is_no_text_side(tmp_path: Path) -> None:
+    """Said before anything is compared."""
+    encoder = build(tmp_path)
+    assert not encoder.has_text_side
+    with pytest.raises(EncoderError, match="no text tower with its tokenizer"):
+        encoder.embed_texts(["a red star"])
 
 
 def test_other_kinds_and_missing_weights_are_refused(tmp_path: Path) -> None:
