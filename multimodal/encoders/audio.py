@@ -87,10 +87,10 @@ class AudioEncoder(Encoder):
         self.tokens = TokenRate(tower.tokens_per_second / downsample, "second")
         changed = changed or {}
         self.hearing = Hearing(tower.sampling_rate, changed.get("trim_silence_db"))
-        parts = [kind, downsample, _architecture(tower), state_digest(tower.state_dict())]
-        parts += [state_digest(head.state_dict())] if head else []
+        weights = [state_digest(module.state_dict()) for module in (tower, head) if module is not None]
+        parts = [kind, downsample, _architecture(tower), *weights]
         self.fingerprint = digest(parts + ([changed] if changed else []))[:16]
-        self.weights_sha256 = digest(parts[3:]) if head else parts[3]
+        self.weights_sha256 = digest(weights) if head else weights[0]
         heard = [asdict(self.hearing), tower.extractor.to_dict(), asdict(tower.windows)]
         self.preprocessing_hash = digest([kind, *heard])
 

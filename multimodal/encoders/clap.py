@@ -37,8 +37,6 @@ class ClapTower(SpeechTower):
     def __init__(self, model: Any, extractor: Any, overlap: float = DEFAULT_OVERLAP) -> None:
         super(SpeechTower, self).__init__()
         self.model, self.extractor = model, extractor
-        self.audio = getattr(model, "audio_model", model)
-        self.projection = getattr(model, "audio_projection", None)
         config = self.audio.config
         merges = 2 ** (len(config.depths) - 1)
         self.hidden_size = int(config.patch_embeds_hidden_size * merges)
@@ -49,6 +47,16 @@ class ClapTower(SpeechTower):
         bands = config.spec_size // strides[0] // merges // folds
         steps = config.spec_size // strides[1] // merges * folds
         self.windows = Windows.sharing(overlap, extractor.nb_max_samples // steps, steps, tokens_per_step=bands)
+
+    @property
+    def audio(self) -> Any:
+        """The audio tower."""
+        return getattr(self.model, "audio_model", self.model)
+
+    @property
+    def projection(self) -> Any:
+        """To the space of texts; None where the model is the audio tower alone."""
+        return getattr(self.model, "audio_projection", None)
 
     def inputs(self, wave: Wave) -> Tensor:
         """Log-mel features of each window, and behind them how many steps are real: [windows, frames * bins + 1]."""

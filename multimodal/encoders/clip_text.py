@@ -105,11 +105,12 @@ class ClipTextEncoder(Encoder):
         end = getattr(self._tokenizer, "eot_token_id", None)
         if end is None:
             words = self._tokenizer.tokenizer
-            real = ids != words.pad_token_id
-            last = (real * torch.arange(ids.shape[1], device=ids.device)).amax(1)
+            is_word = ids != words.pad_token_id
+            last = (is_word * torch.arange(ids.shape[1], device=ids.device)).amax(1)
         else:
             last = (ids == end).int().argmax(1)
-        return torch.arange(ids.shape[1], device=ids.device)[None] <= last[:, None]
+        real: Tensor = torch.arange(ids.shape[1], device=ids.device)[None] <= last[:, None]
+        return real
 
     def save(self, folder: Path) -> None:
         """Write the folder that open_clip reads as `local-dir:`, tokenizer included where it is not open_clip's own."""

@@ -20,6 +20,7 @@ from multimodal.encoders.options import EncoderOptions
 from multimodal.errors import EncoderError
 from multimodal.sample import Modality
 from tests.encoders.test_audio import build as build_audio
+from tests.encoders.test_audio import sound
 from tests.encoders.test_image import TINY
 from tests.encoders.test_image import build as build_image
 from tests.encoders.test_vision import saved as saved_vision
@@ -173,6 +174,28 @@ def test_damaged_and_incomplete_safetensors_are_errors_and_not_random_weights(
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(EncoderError, match="does not load"):
         build_encoder(options, modality)
+
+
+@pytest.mark.parametrize("name", ["hubert", "wavlm", "wav2vec2 group"])
+def test_weights_under_their_old_names_are_found(tmp_path: Path, name: str) -> None:
+    """Published checkpoints are older than torch's parametrizations, and some lack what pretraining alone reads."""
+    encoder = build_audio(tmp_path, name)
+    encoder.save(tmp_path / "model")
+    path = tmp_path / "model" / "model.safetensors"
+    old = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    state = {}
+    for key, tensor in load_file(path).items():
+        for new_name, old_name in old.items():
+            key = key.replace(new_name, old_name)
+        if not key.endswith("masked_spec_embed"):
+            state[key] = tensor
+    assert sum(key.endswith(("weight_g", "weight_v")) for key in state) == 2
+    save_file(state, path, metadata={"format": "pt"})
+    loaded = build_encoder(
+        EncoderOptions(kind="wav2vec2", weights=str(tmp_path / "model"), device="cpu"), Modality.AUDIO
+    )
+    clip = [encoder.preprocess(sound(0.5))]
+    assert torch.equal(loaded.encode(clip).hidden_states, encoder.encode(clip).hidden_states)
 
 
 def test_the_backbone_of_a_decoder_is_held_to_the_same(tmp_path: Path) -> None:
