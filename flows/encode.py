@@ -18,9 +18,12 @@ from multimodal.dataset import Dataset, DatasetInfo
 from multimodal.encoders.options import EncodeOptions, EncoderOptions
 from multimodal.fingerprint import code_version, file_digest
 from multimodal.ingest import DECODERS
-from multimodal.latents import LatentsInfo
+from multimodal.latents import LatentsInfo, read_card
 from multimodal.sample import Modality, Task
 from multimodal.storage import Storage
+
+SHOWN_DIGITS = 12
+"""Of the hashes; the store's index has all of them."""
 
 CODE = ("encoders", *DECODERS, "latents", "storage.py")
 
@@ -52,7 +55,9 @@ def plan(config: PipelineConfig, dataset: DatasetInfo, encoders: EncodeOptions) 
 
 def _parts(options: EncoderOptions) -> dict[str, Any]:
     # Where it runs and how many at once changes nothing in the result.
-    named = options.model_dump(mode="json", exclude={"device", "batch_size", "pretrain", "weights"})
+    named = options.model_dump(mode="json", exclude={"device", "batch_size", "pretrain", "weights", "allow_pickle"})
+    cut = {"overlap", "trim_silence_db"}
+    named = {key: value for key, value in named.items() if key not in cut} | options.changed(*cut)
     if options.storage is Storage.FLOAT16:
         del named["storage"]  # as before there was a choice
     files = [file for name in (options.model, options.weights) if name for file in _files(Path(name))]
@@ -99,6 +104,7 @@ def encode_all(
 
 def describe(encoded: EncodedDataset) -> Summary:
     """Contents by modality."""
+    cards = {info.modality: read_card(info.path) for info in encoded.latents}
     table = [
         {
             "modality": str(info.modality),
@@ -106,7 +112,10 @@ def describe(encoded: EncodedDataset) -> Summary:
             "encoded now": info.encoded,
             "failed": len(info.failed),
             "width": info.hidden_size,
+            "tokens": cards[info.modality].get("tokens", ""),
             "encoder": info.encoder_fingerprint,
+            "weights": cards[info.modality].get("weights", "")[:SHOWN_DIGITS],
+            "preprocessing": cards[info.modality].get("preprocessing", "")[:SHOWN_DIGITS],
         }
         for info in encoded.latents
     ]

@@ -97,7 +97,7 @@ def read_config(config_path: str, overrides: Sequence[str] = (), until: str = "r
 
 def _refuse_contradictions(config_path: str, config: PipelineConfig) -> None:
     """What would otherwise stop a run only after ingest and encode."""
-    for modality, (kinds, _) in BUILDERS.items():
+    for modality, kinds in BUILDERS.items():
         encoder = config.encode.of(modality)
         if encoder is not None and encoder.kind not in kinds:
             raise ConfigError(

@@ -65,7 +65,10 @@ def encode_dataset(
     Raises:
         DatasetError: the store at the path was made by another encoder.
     """
-    writer = LatentWriter(store_path, encoder.fingerprint, encoder.hidden_size, contents_per_shard, encoder.storage)
+    writer = LatentWriter(
+        store_path, encoder.fingerprint, encoder.hidden_size, contents_per_shard, encoder.storage,
+        encoder.card.to_json(),
+    )  # fmt: skip
     with writer:
         # Asked while the store is held: `latents gc` must not remove what was just found to be there.
         missing, done = missing_contents(dataset, modality, store_path), 0

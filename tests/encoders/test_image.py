@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from multimodal.encoders import build_encoder
-from multimodal.encoders.image import CONFIG, ImageEncoder
+from multimodal.encoders.image import ImageEncoder
+from multimodal.encoders.open_clip_models import CONFIG
 from multimodal.encoders.options import EncoderOptions
 from multimodal.errors import EncoderError, MediaError
 from multimodal.sample import Modality
