@@ -9,7 +9,7 @@ from pathlib import Path
 
 from multimodal.dataset import Dataset
 from multimodal.encoders.base import Encoder
-from multimodal.encoders.shard import ShardEncoder
+from multimodal.encoders.shard import ShardEncoder, ShardOptions, EncodedShard
 from multimodal.fingerprint import read_index
 from multimodal.latents import CONTENTS_PER_SHARD, FinishedShard, LatentsInfo, LatentStore, LatentWriter
 from multimodal.sample import Content, Modality
@@ -58,7 +58,7 @@ def encode_dataset(
                 progress(done, len(missing))
 
         contents = dataset.contents(missing, modality) if missing else iter(())
-        with ShardEncoder(encoder, batch_size=batch_size) as shard_encoder:
+        with ShardEncoder(encoder, ShardOptions(batch_size)) as shard_encoder:
             write_behind(shard_encoder.stream(shards_of(contents, contents_per_shard), count), writer)
     return _info(dataset, modality, store_path, len(missing))
 
@@ -70,7 +70,7 @@ def shards_of(contents: Iterable[Content], size: int) -> Iterator[Sequence[Conte
         yield part
 
 
-def write_behind(shards: Iterable[FinishedShard], writer: LatentWriter) -> None:
+def write_behind(shards: Iterable[EncodedShard | FinishedShard], writer: LatentWriter) -> None:
     """Write shards while the next is encoded.
 
     No shard is finished before the one before it is in the store: what a killed run has to do again is at most one
@@ -81,9 +81,13 @@ def write_behind(shards: Iterable[FinishedShard], writer: LatentWriter) -> None:
         for shard in shards:
             if writing is not None:
                 writing.result()
-            writing = pool.submit(writer.add_shard, shard)
+            writing = pool.submit(_write, shard, writer)
     if writing is not None:
         writing.result()
+
+
+def _write(shard: EncodedShard | FinishedShard, writer: LatentWriter) -> None:
+    writer.add_shard(shard.finish())
 
 
 def _info(dataset: Dataset, modality: Modality, store_path: Path, encoded: int) -> LatentsInfo:
