@@ -19,6 +19,10 @@ class Storage(StrEnum):
     INT8 = "int8"
 
 
+AUTO = "auto"
+"""Where an option may be found out by measuring."""
+
+
 class Precision(StrEnum):
     """What a frozen encoder computes in.
 

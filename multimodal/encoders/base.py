@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from multimodal.sample import Modality
-from multimodal.storage import Precision, Storage
+from multimodal.storage import Precision, Storage, stored_fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,19 @@ class Encoder(ABC):
     fingerprint: str
     storage: Storage = Storage.FLOAT16
     precision: Precision = Precision.FLOAT32
+    _bare_fingerprint: str | None = None
 
     def __call__(self, batch: Sequence[Tensor]) -> EncoderOutput:
         """`encode` in the encoder's precision, without gradients; matrix products only are in bfloat16, if any are."""
         with torch.no_grad(), autocast(self.precision, getattr(self, "device", None)):
             return self.encode(batch)
+
+    def keep(self, storage: Storage, precision: Precision) -> None:
+        """Take on how states are stored and computed, and the fingerprint that says so."""
+        if self._bare_fingerprint is None:
+            self._bare_fingerprint = self.fingerprint
+        self.storage, self.precision = storage, precision
+        self.fingerprint = stored_fingerprint(self._bare_fingerprint, storage, precision)
 
     def preparation(self) -> Preparation:
         """`preprocess` for other threads and processes; encoders with large weights give one that holds none."""

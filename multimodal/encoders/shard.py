@@ -23,7 +23,8 @@ from multimodal.encoders.base import Encoder
 from multimodal.encoders.preparing import Prepared, Preparer
 from multimodal.encoders.transfer import PinnedBuffers, one_ahead
 from multimodal.latents import FinishedShard
-from multimodal.latents.finished import Step, finish_shard
+from multimodal.latents.finished import finish_shard
+from multimodal.latents.pace import Step
 from multimodal.latents.quantize import quantize
 from multimodal.latents.shards import LatentRows
 from multimodal.sample import Content
@@ -209,9 +210,9 @@ class ShardEncoder:
 def encode_batch(batch: Sequence[tuple[str, Tensor]], encoder: Encoder) -> tuple[LatentRows, dict[str, str]]:
     """What is stored of one batch of (content id, prepared inputs), and why some are not."""
     output = encoder([inputs for _, inputs in batch])
-    mask = output.attention_mask
-    # Quantised where the states are; only what is stored travels.
-    states = quantize(output.hidden_states[mask], encoder.storage).cpu()
+    mask, padded = output.attention_mask, output.hidden_states
+    # Quantised where the states are; only what is stored travels. Without padding there is nothing to pick.
+    states = quantize(padded.flatten(0, 1) if bool(mask.all()) else padded[mask], encoder.storage).cpu()
     pooled = output.pooled.float().cpu()
     ids, lengths = [content_id for content_id, _ in batch], mask.sum(1).tolist()
     rows = LatentRows(ids, lengths, states, pooled.numpy(), list(output.readings) or [""] * len(ids))

@@ -10,24 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from typing import Any, Self
 
 import pyarrow as pa
 
+from multimodal.latents.pace import Step
 from multimodal.latents.quantize import ErrorBound
 from multimodal.latents.shards import LatentRows, shard_bytes
 from multimodal.storage import Storage
-
-
-class Step(StrEnum):
-    """What a shard's time goes into; `wait` is that of the model for its inputs."""
-
-    DECODE = "decode"
-    PREPROCESS = "preprocess"
-    MODEL = "model"
-    WRITE = "write"
-    WAIT = "wait"
 
 
 @dataclass(frozen=True, slots=True)
