@@ -53,7 +53,9 @@ class Rescue:
             if isinstance(error, OSError):
                 raise error
             what = f"{type(error).__name__}: {error}"
-            raise EncoderError(f"the encoder fails on all of {len(contents)} contents, {ATTEMPTS} times: {what}") from error
+            raise EncoderError(
+                f"the encoder fails on all of {len(contents)} contents, {ATTEMPTS} times: {what}"
+            ) from error
         return shard
 
     def _bisect(self, contents: Sequence[Content], error: Exception) -> Iterator[FinishedShard]:
