@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 from torch.nn.utils.rnn import pad_sequence
 
 from multimodal.encoders.audio_models import FRESH_EXTRACTOR, TOWERS, fresh_model, load_head, load_model, load_tokenizer
-from multimodal.encoders.base import Encoder, EncoderOutput, TokenRate, pick_device
+from multimodal.encoders.base import Encoder, EncoderOutput, Preparation, TokenRate, pick_device
 from multimodal.encoders.clap import ClapTower
 from multimodal.encoders.ctc import ALPHABET, CTC_HEAD, CTCHead, greedy_texts
 from multimodal.encoders.hub import local_copy, no_progress_bars, shipped_instead
@@ -101,6 +101,10 @@ class AudioEncoder(Encoder):
             MediaError: the bytes are no sound, an empty one, or hold NaN.
         """
         return self.tower.inputs(self.hearing(data))
+
+    def preparation(self) -> Preparation:
+        """The tower's own inputs of decoded waves."""
+        return Preparation(self.hearing, self.tower.without_weights().inputs)
 
     @torch.no_grad()
     def encode(self, batch: Sequence[Tensor]) -> EncoderOutput:

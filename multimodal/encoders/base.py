@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from multimodal.sample import Modality
-from multimodal.storage import Storage
+from multimodal.storage import Precision, Storage, stored_fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,20 @@ class EncoderCard:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """`Encoder.preprocess` in two steps that can be sent to other processes, without the encoder's weights.
+
+    Args:
+        decode: bytes -> a picture, a wave, a text; raises MediaError where the bytes cannot be decoded.
+        transform: what `decode` gave -> what `Encoder.encode` takes; may leave out what `encode` does more cheaply to
+            a whole batch.
+    """
+
+    decode: Callable[[bytes], Any]
+    transform: Callable[[Any], Tensor]
+
+
 class Encoder(ABC):
     """A frozen encoder of one modality.
 
@@ -85,6 +99,7 @@ class Encoder(ABC):
         tokens: how many states a content gets.
         preprocessing_hash: SHA-256 over the preprocessing, 64 hex digits.
         weights_sha256: SHA-256 over the names and values of all weights, 64 hex digits.
+        precision: what its model computes in when it is called.
     """
 
     modality: Modality
@@ -95,12 +110,30 @@ class Encoder(ABC):
     tokens: TokenRate | None = None
     preprocessing_hash: str = ""
     weights_sha256: str = ""
+    precision: Precision = Precision.FLOAT32
+    _bare_fingerprint: str | None = None
 
     @property
     def card(self) -> EncoderCard:
         """What it states about itself."""
         tokens = "" if self.tokens is None else str(self.tokens)
         return EncoderCard(self.hidden_size, self.pooled_size, tokens, self.preprocessing_hash, self.weights_sha256)
+
+    def __call__(self, batch: Sequence[Tensor]) -> EncoderOutput:
+        """`encode` in the encoder's precision, without gradients; matrix products only are in bfloat16, if any are."""
+        with torch.no_grad(), autocast(self.precision, getattr(self, "device", None)):
+            return self.encode(batch)
+
+    def keep(self, storage: Storage, precision: Precision) -> None:
+        """Take on how states are stored and computed, and the fingerprint that says so."""
+        if self._bare_fingerprint is None:
+            self._bare_fingerprint = self.fingerprint
+        self.storage, self.precision = storage, precision
+        self.fingerprint = stored_fingerprint(self._bare_fingerprint, storage, precision)
+
+    def preparation(self) -> Preparation:
+        """`preprocess` for other threads and processes; encoders with large weights give one that holds none."""
+        return Preparation(_as_is, self.preprocess)
 
     @abstractmethod
     def preprocess(self, data: bytes) -> Tensor:
@@ -117,6 +150,16 @@ class Encoder(ABC):
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write architecture (JSON) and weights (safetensors): what `build_encoder` loads as `weights`."""
+
+
+def autocast(precision: Precision, device: torch.device | None) -> torch.autocast:
+    """The context in which a model computes in a precision."""
+    kind = "cpu" if device is None else device.type
+    return torch.autocast(kind, torch.bfloat16, enabled=precision is Precision.BFLOAT16)
+
+
+def _as_is(data: bytes) -> bytes:
+    return data
 
 
 def pick_device(name: str) -> torch.device:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multimodal.encoders.base import Encoder, EncoderOutput, TokenRate, pick_device
+from multimodal.encoders.base import Encoder, EncoderOutput, Preparation, TokenRate, pick_device
 from multimodal.encoders.hub import require_reachable, shipped_instead
 from multimodal.encoders.image import ImageEncoder
 from multimodal.encoders.open_clip_models import OpenClipModel, open_clip_model, save_open_clip
@@ -85,6 +85,10 @@ class ClipTextEncoder(Encoder):
             MediaError: the bytes are not UTF-8, or hold nothing but white space.
         """
         return self.ids(decode_text(data))
+
+    def preparation(self) -> Preparation:
+        """The tokenizer, which needs no weights."""
+        return Preparation(decode_text, self.ids)
 
     @torch.no_grad()
     def encode(self, batch: Sequence[Tensor]) -> EncoderOutput:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -51,7 +51,7 @@ class EncoderOptions(Options):
             None: the tower is pretrained on the train split of the run's own dataset, as `pretrain` says.
         allow_pickle: also load pickled checkpoints, with torch's `weights_only`; otherwise they are refused.
         pretrain: how, where `weights` is None.
-        batch_size: contents encoded at once.
+        batch_size: contents encoded at once; `auto` measures. Halved whenever memory runs out.
         overlap: share of a window that two windows of a clip have in common, where it is longer than what the encoder
             hears at once; each state comes from the window that hears more of what is around it.
         trim_silence_db: audio only: leave out what is silent before and behind a clip, where silent means this many dB
@@ -59,6 +59,11 @@ class EncoderOptions(Options):
         downsample: average this many neighbouring states into one; for pictures, squares of this many a side.
         storage: how hidden states are stored: `float16`, `bfloat16`, or `int8` with one scale per token. Part of the
             encoder's fingerprint, so that latents of two storages never share a store.
+        precision: what the model computes in, `float32`, `bfloat16`, or `auto`: bfloat16 where it is measured to be
+            faster and its states are near those of float32. Part of the encoder's fingerprint.
+        decode_workers: threads or processes that decode; 0: one per core, at most four threads or eight processes.
+        decode_in: `threads`, or `processes`, which take seconds to start, and keep a decoder that dies from ending
+            the run.
         device: "cpu", "cuda", or "auto" for the GPU where there is one.
     """
 
@@ -67,11 +72,14 @@ class EncoderOptions(Options):
     weights: str | None = None
     allow_pickle: bool = False
     pretrain: PretrainOptions = PretrainOptions()
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 64
     downsample: int = Field(default=1, ge=1, le=8)
     storage: Storage = Storage.FLOAT16
     overlap: float = Field(default=0.1, ge=0, le=0.5)
     trim_silence_db: float | None = Field(default=None, gt=0)
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    decode_workers: int = Field(default=0, ge=0, le=256)
+    decode_in: Literal["threads", "processes"] = "threads"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     @model_validator(mode="after")
@@ -93,11 +101,18 @@ class EncoderOptions(Options):
 
 
 class EncodeOptions(Options):
-    """The encoders of the run, one per modality that its tasks need."""
+    """The encoders of the run, one per modality that its tasks need.
+
+    Args:
+        image, audio, text: the encoders.
+        probe: how many stored contents of each modality are encoded again and compared, whenever the stage has
+            something to do; 0: none.
+    """
 
     image: EncoderOptions | None = None
     audio: EncoderOptions | None = None
     text: EncoderOptions | None = None
+    probe: int = Field(default=4, ge=0)
 
     @model_validator(mode="after")
     def _refuse_fresh_text_towers(self) -> EncodeOptions:

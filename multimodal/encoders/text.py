@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from multimodal.encoders.base import Encoder, EncoderOutput, TokenRate, pick_device
+from multimodal.encoders.base import Encoder, EncoderOutput, Preparation, TokenRate, pick_device
 from multimodal.encoders.hub import local_copy, no_progress_bars, shipped_instead
 from multimodal.encoders.options import EncoderOptions
 from multimodal.encoders.weights import LOAD_ERRORS, load_transformers, state_digest
@@ -65,8 +66,11 @@ class TextEncoder(Encoder):
         Raises:
             MediaError: the bytes are not UTF-8, or hold nothing but white space.
         """
-        decode_text(data)
-        return byte_ids(data)
+        return byte_ids(_checked(data))
+
+    def preparation(self) -> Preparation:
+        """The check and the numbering, which need no weights."""
+        return Preparation(_checked, byte_ids)
 
     @torch.inference_mode()
     def encode(self, batch: Sequence[Tensor]) -> EncoderOutput:
@@ -119,9 +123,17 @@ def decode_text(data: bytes) -> str:
     return text
 
 
+def _checked(data: bytes) -> bytes:
+    decode_text(data)
+    return data
+
+
 def byte_ids(data: bytes) -> Tensor:
     """Ids of bytes as ByT5 numbers them, with the end: int64 [bytes + 1]."""
-    return torch.tensor([byte + BYTE_OFFSET for byte in data] + [END_ID])
+    ids = np.full(len(data) + 1, END_ID, dtype=np.int64)
+    ids[:-1] = np.frombuffer(data, dtype=np.uint8)
+    ids[:-1] += BYTE_OFFSET
+    return torch.from_numpy(ids)
 
 
 def pad_ids(batch: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -6,11 +6,12 @@ Everything that a family does differently is here; `AudioEncoder` is the same fo
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +82,12 @@ class SpeechTower(nn.Module, ABC):
     def tokens_per_second(self) -> float:
         """States of a second of sound."""
         return self.sampling_rate / self.windows.hop * self.windows.tokens_per_step
+
+    def without_weights(self) -> Self:
+        """A copy that makes `inputs` and nothing else, light enough for other processes."""
+        light = copy.copy(self)
+        light._modules = {}
+        return light
 
     @abstractmethod
     def inputs(self, wave: Wave) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 from torch.nn.utils.rnn import pad_sequence
 
-from multimodal.encoders.base import Encoder, EncoderOutput, TokenRate, pick_device
+from multimodal.encoders.base import Encoder, EncoderOutput, Preparation, TokenRate, pick_device
 from multimodal.encoders.hub import local_copy, no_progress_bars, shipped_instead
 from multimodal.encoders.options import EncoderOptions
 from multimodal.encoders.weights import LOAD_ERRORS, load_transformers, require_weights, state_digest
@@ -165,6 +165,10 @@ class VisionEncoder(Encoder):
             MediaError: the bytes cannot be decoded.
         """
         return self.pixels(decode_picture(data))
+
+    def preparation(self) -> Preparation:
+        """The image processor, which needs no weights."""
+        return Preparation(decode_picture, self.pixels)
 
     @torch.no_grad()
     def encode(self, batch: Sequence[Tensor]) -> EncoderOutput:
