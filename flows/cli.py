@@ -17,6 +17,7 @@ from flows.cli_data import explain, ledger, verify
 from flows.cli_latents import latents
 from flows.cli_models import models, roll_back
 from multimodal.errors import ConfigError, MultimodalError, RequestError
+from multimodal.training.torchrun import num_processes, rank
 
 app = typer.Typer(
     help="Turn folders of pictures, sound and text into a model that writes captions and transcripts.",
@@ -32,6 +33,9 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, each
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run and why, and run nothing.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's log, and stack traces of failures.")]
 Workspace = Annotated[Path, typer.Option(help="Folder that holds the runs and the registry.")]
+
+
+STAGE_COMMANDS = ("run", "ingest", "encode", "train", "evaluate", "register")
 
 
 def main() -> None:
@@ -51,6 +55,13 @@ def _verbose() -> bool:
 
 def _complain(message: str) -> None:
     Console(stderr=True).print(Text.assemble(("error: ", "bold red"), (message, "red")), soft_wrap=True)
+
+
+@app.callback()
+def _check_processes(context: typer.Context) -> None:
+    if num_processes() > 1 and context.invoked_subcommand not in STAGE_COMMANDS:
+        known = ", ".join(STAGE_COMMANDS)
+        raise ConfigError(f"torchrun starts training only (multimodal {known}), not '{context.invoked_subcommand}'")
 
 
 @app.command()
@@ -275,6 +286,12 @@ app.command("rollback")(roll_back)
 
 
 def _run_until(stage: str, conf: Path, overrides: Sequence[str], dry_run: bool) -> None:
+    if rank() > 0:
+        if not dry_run:
+            from multimodal.training.followers import follow
+
+            follow()
+        return
     if dry_run:
         _show_intentions(conf, overrides, stage)
         return
@@ -285,6 +302,10 @@ def _run_until(stage: str, conf: Path, overrides: Sequence[str], dry_run: bool) 
     from flows.console import show_result
 
     show_result(result)
+    if num_processes() > 1:
+        from multimodal.training.followers import dismiss
+
+        dismiss()
 
 
 def _show_intentions(conf: Path, overrides: Sequence[str], stage: str) -> None:
