@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from multimodal.dataset import Dataset
 from multimodal.encoders.base import Encoder
-from multimodal.errors import MediaError
+from multimodal.encoders.shard import ShardEncoder
 from multimodal.fingerprint import read_index
-from multimodal.latents import CONTENTS_PER_SHARD, LatentsInfo, LatentStore, LatentWriter
-from multimodal.latents.quantize import quantize
+from multimodal.latents import CONTENTS_PER_SHARD, FinishedShard, LatentsInfo, LatentStore, LatentWriter
 from multimodal.sample import Content, Modality
 
 Progress = Callable[[int, int], None]
-BATCHES_PER_WINDOW = 8
-"""Contents are sorted by length within a window of this many batches, so that batches hold little padding."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A content after preprocessing, or what went wrong."""
-
-    content_id: str
-    inputs: Tensor | None
-    problem: str = ""
 
 
 def missing_contents(dataset: Dataset, modality: Modality, store_path: Path) -> list[str]:
@@ -65,69 +46,44 @@ def encode_dataset(
     Raises:
         DatasetError: the store at the path was made by another encoder.
     """
-    writer = LatentWriter(store_path, encoder.fingerprint, encoder.hidden_size, contents_per_shard, encoder.storage)
+    writer = LatentWriter(store_path, encoder.fingerprint, encoder.hidden_size, storage=encoder.storage)
     with writer:
         # Asked while the store is held: `latents gc` must not remove what was just found to be there.
         missing, done = missing_contents(dataset, modality, store_path), 0
+
+        def count(contents: int) -> None:
+            nonlocal done
+            done += contents
+            if progress is not None:
+                progress(done, len(missing))
+
         contents = dataset.contents(missing, modality) if missing else iter(())
-        for window in _windows(_prepare(contents, encoder, 4 * batch_size), BATCHES_PER_WINDOW * batch_size):
-            for batch in _batches(window, batch_size):
-                _encode(batch, encoder, writer)
-                done += len(batch)
-                if progress is not None:
-                    progress(done, len(missing))
+        with ShardEncoder(encoder, batch_size=batch_size) as shard_encoder:
+            write_behind(shard_encoder.stream(shards_of(contents, contents_per_shard), count), writer)
     return _info(dataset, modality, store_path, len(missing))
 
 
-def _prepare(contents: Iterable[Content], encoder: Encoder, lookahead: int) -> Iterator[_Prepared]:
-    """Preprocess in threads, in order, at most `lookahead` contents ahead of the consumer."""
-    pending: deque[Future[_Prepared]] = deque()
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="preprocess") as pool:
-        for content in contents:
-            pending.append(pool.submit(_prepare_one, content, encoder))
-            if len(pending) >= lookahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+def shards_of(contents: Iterable[Content], size: int) -> Iterator[Sequence[Content]]:
+    """Contents in order, so many at a time."""
+    rest = iter(contents)
+    while part := list(islice(rest, size)):
+        yield part
 
 
-def _prepare_one(content: Content, encoder: Encoder) -> _Prepared:
-    try:
-        return _Prepared(content.content_id, encoder.preprocess(content.data))
-    except MediaError as error:
-        return _Prepared(content.content_id, None, str(error))
+def write_behind(shards: Iterable[FinishedShard], writer: LatentWriter) -> None:
+    """Write shards while the next is encoded.
 
-
-def _windows(prepared: Iterator[_Prepared], size: int) -> Iterator[list[_Prepared]]:
-    while window := list(islice(prepared, size)):
-        yield window
-
-
-def _batches(window: Sequence[_Prepared], batch_size: int) -> Iterator[list[_Prepared]]:
-    ordered = sorted(window, key=lambda item: 0 if item.inputs is None else item.inputs.numel())
-    for start in range(0, len(ordered), batch_size):
-        yield ordered[start : start + batch_size]
-
-
-def _encode(batch: Sequence[_Prepared], encoder: Encoder, writer: LatentWriter) -> None:
-    for item in batch:
-        if item.inputs is None:
-            writer.fail(item.content_id, item.problem)
-    ready = [(item.content_id, item.inputs) for item in batch if item.inputs is not None]
-    if not ready:
-        return
-    with torch.no_grad():
-        output = encoder.encode([inputs for _, inputs in ready])
-    mask = output.attention_mask
-    # Quantised where the states are; only what is stored travels.
-    states = quantize(output.hidden_states[mask], encoder.storage).cpu().split(mask.sum(1).tolist())
-    pooled = output.pooled.float().cpu().numpy()
-    readings = output.readings or [""] * len(ready)
-    for (content_id, _), state, vector, reading in zip(ready, states, pooled, readings, strict=True):
-        if state.is_finite and np.isfinite(vector).all():
-            writer.add_quantized(content_id, state, vector, reading)
-        else:
-            writer.fail(content_id, f"the encoder gave NaN, infinity, or a value beyond {encoder.storage}")
+    No shard is finished before the one before it is in the store: what a killed run has to do again is at most one
+    finished shard, beside the one that it was at.
+    """
+    writing: Future[None] | None = None
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
+        for shard in shards:
+            if writing is not None:
+                writing.result()
+            writing = pool.submit(writer.add_shard, shard)
+    if writing is not None:
+        writing.result()
 
 
 def _info(dataset: Dataset, modality: Modality, store_path: Path, encoded: int) -> LatentsInfo:

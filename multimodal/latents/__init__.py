@@ -10,13 +10,24 @@ float32 per token. A shard that the index does not name was never finished, and 
 
     quantize   hidden states to what is stored and back, and what that loses
     shards     one Arrow file, written and memory-mapped
+    finished   a shard before it is listed, as plain data that other processes may make
     locks      who writes to a store
     writer     appends to a store
     store      reads it
 """
 
+from multimodal.latents.finished import FinishedShard, merge_shards
 from multimodal.latents.quantize import ErrorBound
 from multimodal.latents.store import LatentsInfo, LatentStore, is_encoded
 from multimodal.latents.writer import CONTENTS_PER_SHARD, LatentWriter
 
-__all__ = ["CONTENTS_PER_SHARD", "ErrorBound", "LatentStore", "LatentWriter", "LatentsInfo", "is_encoded"]
+__all__ = [
+    "CONTENTS_PER_SHARD",
+    "ErrorBound",
+    "FinishedShard",
+    "LatentStore",
+    "LatentWriter",
+    "LatentsInfo",
+    "is_encoded",
+    "merge_shards",
+]

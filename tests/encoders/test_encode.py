@@ -173,8 +173,8 @@ def test_an_interrupted_encode_goes_on_from_its_last_shard(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         encode_dataset(dataset, Modality.TEXT, LengthEncoder(), place, stop, batch_size=5, contents_per_shard=10)
-    assert len(LatentStore(place)) == 30
-    assert encode_dataset(dataset, Modality.TEXT, LengthEncoder(), place).encoded == 20
+    assert len(LatentStore(place)) == 20
+    assert encode_dataset(dataset, Modality.TEXT, LengthEncoder(), place).encoded == 30
 
 
 KILLED = """
@@ -192,7 +192,7 @@ encode_dataset(Dataset(folder / "dataset/fp"), Modality.TEXT, LengthEncoder(), f
 
 
 def test_a_killed_encode_goes_on_from_its_last_shard(tmp_path):
-    """kill -9 loses at most one shard."""
+    """kill -9 loses at most the shard that is being encoded and one that is being written."""
     dataset = write_dataset(tmp_path, TEXTS)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
@@ -202,6 +202,7 @@ def test_a_killed_encode_goes_on_from_its_last_shard(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert len(LatentStore(tmp_path / "l")) == 20
+    finished = len(LatentStore(tmp_path / "l"))
+    assert finished in (10, 20)
     info = encode_dataset(dataset, Modality.TEXT, LengthEncoder(), tmp_path / "l")
-    assert (info.count, info.encoded) == (50, 30)
+    assert (info.count, info.encoded) == (50, 50 - finished)
