@@ -136,12 +136,16 @@ def predict(
         ),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with confidences.")] = False,
+    runner: Annotated[
+        str, typer.Option(help="Who writes: threads, processes, or ray, the cluster that RAY_ADDRESS names.")
+    ] = "threads",
+    workers: Annotated[int | None, typer.Option(help="How many processes or actors.")] = None,
 ) -> None:
     """Write captions, transcripts or texts with the champion."""
     from flows.server import prepare_environment
 
     prepare_environment(workspace)
-    from flows.predict import rows_of, show_predictions, steps_within
+    from flows.predict import rows_of, runner_of, show_predictions, steps_within
 
     if steps is not None and budget_ms is not None:
         raise RequestError("--steps and --budget-ms both say how many steps; name one")
@@ -153,7 +157,7 @@ def predict(
     rows = rows_of(task, paths or [], text or [], style, constraints, hint, picture)
     if budget_ms is not None:
         sampler["num_steps"] = steps_within(workspace, model, task, budget_ms)
-    failed = show_predictions(workspace, model, rows, sampler, as_json)
+    failed = show_predictions(workspace, model, rows, sampler, as_json, runner_of(runner, workers))
     raise typer.Exit(1 if failed else 0)
 
 

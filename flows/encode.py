@@ -22,7 +22,7 @@ from multimodal.latents import LatentsInfo
 from multimodal.sample import Modality, Task
 from multimodal.storage import Storage
 
-CODE = ("encoders", *DECODERS, "latents", "storage.py")
+CODE = ("encoders", *DECODERS, "latents", "storage.py", "stored_contents.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +68,27 @@ def _files(path: Path) -> Iterator[Path]:
 
 @task(name="encode what the store lacks", **IO_RETRIES)
 def encode_modality(
-    config: PipelineConfig, info: DatasetInfo, options: EncoderOptions, modality: Modality, reporter: StageReporter
+    config: PipelineConfig, info: DatasetInfo, encoders: EncodeOptions, modality: Modality, reporter: StageReporter
 ) -> LatentsInfo:
     """Run one encoder over the contents of its modality."""
     from multimodal.encoders import build_encoder
+    from multimodal.encoders.distributed import distributed
     from multimodal.encoders.encode import encode_dataset
 
+    options = encoders.of(modality)
+    assert options is not None  # the caller leaves out modalities without an encoder
     reporter.say(f"{modality}: loading the encoder")
     encoder = build_encoder(options, modality)
     reporter.say(str(modality))
     store = config.workspace / "latents" / encoder.fingerprint
     return encode_dataset(
-        Dataset(info.path), modality, encoder, store, reporter.progress, batch_size=options.batch_size
+        Dataset(info.path),
+        modality,
+        encoder,
+        store,
+        reporter.progress,
+        batch_size=options.batch_size,
+        elsewhere=distributed(encoders.runner, options, encoder),
     )
 
 
@@ -87,14 +96,8 @@ def encode_all(
     config: PipelineConfig, info: DatasetInfo, encoders: EncodeOptions, reporter: StageReporter
 ) -> EncodedDataset:
     """Run the encoders one after the other: together they would only share the same cores."""
-    chosen = {modality: encoders.of(modality) for modality in needed_modalities(info)}
-    return EncodedDataset(
-        tuple(
-            encode_modality(config, info, options, modality, reporter)
-            for modality, options in chosen.items()
-            if options is not None
-        )
-    )
+    chosen = [modality for modality in needed_modalities(info) if encoders.of(modality) is not None]
+    return EncodedDataset(tuple(encode_modality(config, info, encoders, one, reporter) for one in chosen))
 
 
 def describe(encoded: EncodedDataset) -> Summary:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from multimodal.dataset import Dataset
 from multimodal.encoders.base import Encoder
+from multimodal.encoders.distributed import EncodeShards
 from multimodal.encoders.shard import ShardEncoder
 from multimodal.fingerprint import read_index
 from multimodal.latents import CONTENTS_PER_SHARD, FinishedShard, LatentsInfo, LatentStore, LatentWriter
 from multimodal.sample import Content, Modality
+from multimodal.stored_contents import stored_contents
 
 Progress = Callable[[int, int], None]
 
@@ -35,6 +37,7 @@ def encode_dataset(
     *,
     batch_size: int = 64,
     contents_per_shard: int = CONTENTS_PER_SHARD,
+    elsewhere: EncodeShards | None = None,
 ) -> LatentsInfo:
     """Encode the contents of one modality that the store lacks.
 
@@ -42,9 +45,12 @@ def encode_dataset(
 
     Args:
         progress: called with (contents done, contents that were missing).
+        elsewhere: encodes the shards instead of this process, see `multimodal.encoders.distributed`; a worker that is
+            killed leaves nothing in the store, since this process alone writes to it.
 
     Raises:
         DatasetError: the store at the path was made by another encoder.
+        RunnerError: the workers died again and again.
     """
     writer = LatentWriter(store_path, encoder.fingerprint, encoder.hidden_size, storage=encoder.storage)
     with writer:
@@ -57,6 +63,10 @@ def encode_dataset(
             if progress is not None:
                 progress(done, len(missing))
 
+        if elsewhere is not None:
+            finished = elsewhere(stored_contents(dataset, missing, modality, contents_per_shard))
+            write_behind(_counted(finished, count), writer)
+            return _info(dataset, modality, store_path, len(missing))
         contents = dataset.contents(missing, modality) if missing else iter(())
         with ShardEncoder(encoder, batch_size=batch_size) as shard_encoder:
             write_behind(shard_encoder.stream(shards_of(contents, contents_per_shard), count), writer)
@@ -84,6 +94,12 @@ def write_behind(shards: Iterable[FinishedShard], writer: LatentWriter) -> None:
             writing = pool.submit(writer.add_shard, shard)
     if writing is not None:
         writing.result()
+
+
+def _counted(shards: Iterable[FinishedShard], count: Callable[[int], None]) -> Iterator[FinishedShard]:
+    for shard in shards:
+        count(shard.count + len(shard.failed))
+        yield shard
 
 
 def _info(dataset: Dataset, modality: Modality, store_path: Path, encoded: int) -> LatentsInfo:

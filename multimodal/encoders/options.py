@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from multimodal.options import Options
+from multimodal.runners.options import Runner, RunnerOptions
 from multimodal.sample import Modality
 from multimodal.storage import Storage
 
@@ -62,11 +63,12 @@ class EncoderOptions(Options):
 
 
 class EncodeOptions(Options):
-    """The encoders of the run, one per modality that its tasks need."""
+    """The encoders of the run, one per modality that its tasks need, and who runs them."""
 
     image: EncoderOptions | None = None
     audio: EncoderOptions | None = None
     text: EncoderOptions | None = None
+    runner: Runner = RunnerOptions()
 
     def of(self, modality: Modality) -> EncoderOptions | None:
         """The encoder of one modality, None where the configuration names none."""
