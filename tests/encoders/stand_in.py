@@ -1,6 +1,7 @@
 """An encoder for tests that run in several processes: importable there, and slow or deadly on request."""
 
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,10 +40,16 @@ class ByteEncoder(Encoder):
         raise NotImplementedError
 
 
+def _node() -> str:
+    """Of the cluster, that this process is on."""
+    ray = sys.modules.get("ray")
+    return ray.get_runtime_context().get_node_id() if ray and ray.is_initialized() else "here"
+
+
 @dataclass(frozen=True)
 class ByteWork:
-    """What `ShardWork` is for real encoders. Notes in `seen` which process began which shard, waits, and dies once at
-    the first shard that holds `deadly`."""
+    """What `ShardWork` is for real encoders. Notes in `seen` which shard was begun on which node by which process,
+    waits, and dies once at the first shard that holds `deadly`."""
 
     seen: Path
     seconds: float = 0.0
@@ -53,7 +60,7 @@ class ByteWork:
         encode = ShardEncoder(ByteEncoder(), batch_size=8)
 
         def work(contents):
-            (self.seen / f"{contents.content_ids[0]}-{os.getpid()}-{time.monotonic_ns()}").touch()
+            (self.seen / f"{contents.content_ids[0]}-{_node()}-{os.getpid()}").touch()
             time.sleep(self.seconds)
             dead = self.seen / "dead"
             if self.deadly and any(self.deadly in one.data for one in contents.texts) and not dead.exists():
