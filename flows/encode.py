@@ -20,7 +20,7 @@ from multimodal.fingerprint import code_version, file_digest
 from multimodal.ingest import DECODERS
 from multimodal.latents import LatentsInfo
 from multimodal.sample import Modality, Task
-from multimodal.storage import Storage
+from multimodal.storage import Precision, Storage
 
 CODE = ("encoders", *DECODERS, "latents", "storage.py", "stored_contents.py")
 
@@ -52,9 +52,12 @@ def plan(config: PipelineConfig, dataset: DatasetInfo, encoders: EncodeOptions) 
 
 def _parts(options: EncoderOptions) -> dict[str, Any]:
     # Where it runs and how many at once changes nothing in the result.
-    named = options.model_dump(mode="json", exclude={"device", "batch_size", "pretrain", "weights"})
+    machine = {"device", "batch_size", "decode_in", "decode_workers"}
+    named = options.model_dump(mode="json", exclude={*machine, "pretrain", "weights"})
     if options.storage is Storage.FLOAT16:
         del named["storage"]  # as before there was a choice
+    if options.precision == Precision.FLOAT32:
+        del named["precision"]
     files = [file for name in (options.model, options.weights) if name for file in _files(Path(name))]
     return {**named, "files": [file_digest(file)[:16] for file in files] or options.weights}
 
@@ -68,36 +71,47 @@ def _files(path: Path) -> Iterator[Path]:
 
 @task(name="encode what the store lacks", **IO_RETRIES)
 def encode_modality(
-    config: PipelineConfig, info: DatasetInfo, encoders: EncodeOptions, modality: Modality, reporter: StageReporter
+    config: PipelineConfig, info: DatasetInfo, options: EncoderOptions, modality: Modality, reporter: StageReporter
 ) -> LatentsInfo:
     """Run one encoder over the contents of its modality."""
-    from multimodal.encoders import build_encoder
+    from multimodal.encoders import stage
     from multimodal.encoders.distributed import distributed
-    from multimodal.encoders.encode import encode_dataset
 
-    options = encoders.of(modality)
-    assert options is not None  # the caller leaves out modalities without an encoder
-    reporter.say(f"{modality}: loading the encoder")
-    encoder = build_encoder(options, modality)
     reporter.say(str(modality))
-    store = config.workspace / "latents" / encoder.fingerprint
-    return encode_dataset(
-        Dataset(info.path),
-        modality,
-        encoder,
-        store,
-        reporter.progress,
-        batch_size=options.batch_size,
-        elsewhere=distributed(encoders.runner, options, encoder),
-    )
+    dataset, latents = Dataset(info.path), config.workspace / "latents"
+    encoded = stage.encode_modality(
+        dataset, modality, options, latents, reporter.progress, probe=config.encode.probe,
+        runner=distributed(config.encode.runner, options),
+    )  # fmt: skip
+    if encoded.pace is not None:
+        reporter.note(f"{modality}: {encoded.pace.line}")
+    return encoded
 
 
 def encode_all(
     config: PipelineConfig, info: DatasetInfo, encoders: EncodeOptions, reporter: StageReporter
 ) -> EncodedDataset:
     """Run the encoders one after the other: together they would only share the same cores."""
-    chosen = [modality for modality in needed_modalities(info) if encoders.of(modality) is not None]
-    return EncodedDataset(tuple(encode_modality(config, info, encoders, one, reporter) for one in chosen))
+    chosen = {modality: encoders.of(modality) for modality in needed_modalities(info)}
+    return EncodedDataset(
+        tuple(
+            encode_modality(config, info, options, modality, reporter)
+            for modality, options in chosen.items()
+            if options is not None
+        )
+    )
+
+
+def as_encoded(encoders: EncodeOptions, encoded: EncodedDataset) -> EncodeOptions:
+    """The encoders with the precision that was found out where it was `auto`: predictions are made in the same."""
+    chosen = {modality: (encoders.of(modality), info.precision) for modality, info in encoded.by_modality.items()}
+    return encoders.model_copy(
+        update={
+            str(modality): options.model_copy(update={"precision": str(precision)})
+            for modality, (options, precision) in chosen.items()
+            if options is not None
+        }
+    )
 
 
 def describe(encoded: EncodedDataset) -> Summary:
@@ -110,6 +124,10 @@ def describe(encoded: EncodedDataset) -> Summary:
             "failed": len(info.failed),
             "width": info.hidden_size,
             "encoder": info.encoder_fingerprint,
+            "computed in": str(info.precision),
+            "samples/s": f"{info.pace.per_second:,.1f}" if info.pace else "",
+            "time in the model": f"{info.pace.model_share:.0%}" if info.pace else "",
+            "held up by": str(info.pace.bottleneck) if info.pace else "",
         }
         for info in encoded.latents
     ]
@@ -117,9 +135,18 @@ def describe(encoded: EncodedDataset) -> Summary:
     return Summary(
         line=", ".join(counts) or "nothing to encode",
         table=table,
-        metrics={f"encoded/{info.modality}": float(info.encoded) for info in encoded.latents},
+        metrics={name: value for info in encoded.latents for name, value in _metrics(info).items()},
         details={str(info.modality): info.path for info in encoded.latents},
     )
+
+
+def _metrics(info: LatentsInfo) -> dict[str, float]:
+    values = {"encoded": float(info.encoded)}
+    if info.pace is not None:
+        values |= {"samples_per_second": info.pace.per_second, "model_share": info.pace.model_share}
+        values |= {f"seconds_{step}": seconds for step, seconds in info.pace.steps.items()}
+        values |= {"batch_size": float(info.pace.batch_size)}
+    return {f"{name}/{info.modality}": value for name, value in values.items()}
 
 
 @flow(name="encode", validate_parameters=False)

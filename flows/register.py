@@ -18,7 +18,7 @@ from prefect.exceptions import FlowPauseTimeout
 from prefect.input import RunInput
 
 from flows.artifacts import Summary
-from flows.encode import EncodedDataset
+from flows.encode import EncodedDataset, as_encoded
 from flows.evaluate import metrics_of
 from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES, StagePlan, run_stage
@@ -206,6 +206,7 @@ def make_package(
     trained: TrainResult,
 ) -> ModelPackage:
     """One folder with all that prediction needs, and a few test samples that it must answer alike wherever it is."""
+    encoders = as_encoded(encoders, encoded)
     chosen = {modality: encoders.of(modality) for modality in modalities_of(trained.checkpoint)}
     # A model that was trained further also reads what its earlier data had; those encoders must have weights.
     known = {info.modality for info in encoded.latents}

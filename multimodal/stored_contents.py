@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import pyarrow.parquet as pq
 
@@ -16,9 +17,9 @@ from multimodal.parts import part_paths
 from multimodal.sample import Content, Modality
 
 
-@dataclass(frozen=True, slots=True)
-class StoredContents:
-    """Some contents of one modality, in their order.
+@dataclass(frozen=True)
+class StoredContents(Sequence[Content]):
+    """Some contents of one modality, in their order, read whenever they are asked for: ask once, for all of them.
 
     Args:
         dataset: its folder.
@@ -33,23 +34,35 @@ class StoredContents:
     groups: tuple[tuple[str, int], ...] = ()
     texts: tuple[Content, ...] = ()
 
-    def read(self) -> list[Content]:
+    def __len__(self) -> int:
+        return len(self.content_ids)
+
+    def __iter__(self) -> Iterator[Content]:
         """The contents with their bytes.
 
         Raises:
             DatasetError: they are not where they were, or this machine does not see the dataset.
         """
         if self.texts:
-            return list(self.texts)
-        wanted, found = set(self.content_ids), []
+            yield from self.texts
+            return
+        wanted = set(self.content_ids)
         try:
             for name, group in self.groups:
                 with pq.ParquetFile(self.dataset / name) as file:
-                    found += media_of_group(file, group, wanted, self.modality)
+                    yield from media_of_group(file, group, wanted, self.modality)
         except OSError as error:
             cure = "it must lie where every worker sees it"
             raise DatasetError(f"a worker cannot read {self.dataset}: {error}; {cure}") from error
-        return found
+
+    @overload
+    def __getitem__(self, index: int) -> Content: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Content]: ...
+
+    def __getitem__(self, index: int | slice) -> Content | Sequence[Content]:
+        return list(self)[index]
 
 
 def stored_contents(

@@ -7,7 +7,15 @@ clip_text     their text towers
     text          T5 encoders over bytes
     masked_lm     pretrained masked language models, which a decoder may start from
     hub           whether a pretrained name can be had
-    encode        the encode stage for one modality
+    stage         the encode stage for one modality: precision, batch size and drift probe, then `encode`
+    encode        contents that a store lacks -> shards
+    shard         the shard function, for any runner
+    preparing     contents decoded and transformed in threads or processes
+    pixels        the last steps of a picture's preprocessing, by the batch
+    transfer      pinned double buffers
+    poison        shards that fail, and the contents that are to blame
+    tuning        batch size and precision, by measurement
+    probe         stored latents compared with what the encoder gives now
     pretraining   towers from scratch
 
 This module stays light, since the configuration imports the options from here; the work is imported when asked for.
@@ -21,7 +29,7 @@ from typing import TYPE_CHECKING
 from multimodal.encoders.options import EncoderOptions
 from multimodal.errors import EncoderError
 from multimodal.sample import Modality
-from multimodal.storage import stored_fingerprint
+from multimodal.storage import AUTO, Precision
 
 if TYPE_CHECKING:
     from multimodal.encoders.base import Encoder
@@ -48,6 +56,7 @@ def build_encoder(options: EncoderOptions, modality: Modality) -> Encoder:
     module, name = builder.split(":")
     build = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     encoder: Encoder = build(options)
-    encoder.storage = options.storage
-    encoder.fingerprint = stored_fingerprint(encoder.fingerprint, options.storage)
+    # `auto` is settled by the encode stage, which has contents to measure with.
+    precision = Precision.FLOAT32 if options.precision == AUTO else Precision(options.precision)
+    encoder.keep(options.storage, precision)
     return encoder

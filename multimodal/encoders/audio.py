@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from multimodal.encoders.base import Encoder, EncoderOutput, pick_device
+from multimodal.encoders.base import Encoder, EncoderOutput, Preparation, pick_device
 from multimodal.encoders.ctc import ALPHABET, CTCHead, greedy_texts
 from multimodal.encoders.hub import is_local, no_progress_bars, require_reachable, shipped_instead
 from multimodal.encoders.options import EncoderOptions
@@ -71,6 +71,10 @@ class AudioEncoder(Encoder):
             MediaError: the bytes are no sound, an empty one, or hold NaN.
         """
         return self.tower.inputs(decode_wave(data))
+
+    def preparation(self) -> Preparation:
+        """The tower's own inputs of decoded waves."""
+        return Preparation(decode_wave, self.tower.without_weights().inputs)
 
     @torch.no_grad()
     def encode(self, batch: Sequence[Tensor]) -> EncoderOutput:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from multimodal.sample import Modality
-from multimodal.storage import Storage
+from multimodal.storage import Precision, Storage, stored_fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,19 @@ class EncoderOutput:
     readings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """`Encoder.preprocess` in two steps that can be sent to other processes, without the encoder's weights.
+
+    Args:
+        decode: bytes -> a picture, a wave, a text; raises MediaError where the bytes cannot be decoded.
+        transform: what `decode` gave -> what `Encoder.encode` takes; may leave to `encode` what is cheaper by the batch.
+    """
+
+    decode: Callable[[bytes], Any]
+    transform: Callable[[Any], Tensor]
+
+
 class Encoder(ABC):
     """A frozen encoder of one modality.
 
@@ -41,6 +55,7 @@ class Encoder(ABC):
         fingerprint: SHA-256 over architecture, preprocessing, weights and storage, 16 hex digits: the same means the
             same latents.
         storage: how its hidden states are stored.
+        precision: what its model computes in when it is called.
     """
 
     modality: Modality
@@ -48,6 +63,24 @@ class Encoder(ABC):
     pooled_size: int
     fingerprint: str
     storage: Storage = Storage.FLOAT16
+    precision: Precision = Precision.FLOAT32
+    _bare_fingerprint: str | None = None
+
+    def __call__(self, batch: Sequence[Tensor]) -> EncoderOutput:
+        """`encode` in the encoder's precision, without gradients; matrix products only are in bfloat16, if any are."""
+        with torch.no_grad(), autocast(self.precision, getattr(self, "device", None)):
+            return self.encode(batch)
+
+    def keep(self, storage: Storage, precision: Precision) -> None:
+        """Take on how states are stored and computed, and the fingerprint that says so."""
+        if self._bare_fingerprint is None:
+            self._bare_fingerprint = self.fingerprint
+        self.storage, self.precision = storage, precision
+        self.fingerprint = stored_fingerprint(self._bare_fingerprint, storage, precision)
+
+    def preparation(self) -> Preparation:
+        """`preprocess` for other threads and processes; encoders with large weights give one that holds none."""
+        return Preparation(_as_is, self.preprocess)
 
     @abstractmethod
     def preprocess(self, data: bytes) -> Tensor:
@@ -64,6 +97,16 @@ class Encoder(ABC):
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write architecture (JSON) and weights (safetensors): what `build_encoder` loads as `weights`."""
+
+
+def autocast(precision: Precision, device: torch.device | None) -> torch.autocast:
+    """The context in which a model computes in a precision."""
+    kind = "cpu" if device is None else device.type
+    return torch.autocast(kind, torch.bfloat16, enabled=precision is Precision.BFLOAT16)
+
+
+def _as_is(data: bytes) -> bytes:
+    return data
 
 
 def pick_device(name: str) -> torch.device:

@@ -1,31 +1,55 @@
-"""The encode stage for one modality: contents that the latent store lacks go through the encoder, shard by shard."""
+"""Contents of one modality that a latent store lacks go through the encoder, shard by shard."""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from multimodal.dataset import Dataset
 from multimodal.encoders.base import Encoder
-from multimodal.encoders.distributed import EncodeShards
-from multimodal.encoders.shard import ShardEncoder
+from multimodal.encoders.poison import without_poison
+from multimodal.encoders.probe import draw, probe_store
+from multimodal.encoders.shard import Done, EncodedShard, ShardEncoder, ShardOptions
 from multimodal.fingerprint import read_index
-from multimodal.latents import CONTENTS_PER_SHARD, FinishedShard, LatentsInfo, LatentStore, LatentWriter
+from multimodal.latents import CONTENTS_PER_SHARD, FinishedShard, LatentsInfo, LatentStore, LatentWriter, Pace
+from multimodal.latents.pace import Step
 from multimodal.sample import Content, Modality
 from multimodal.stored_contents import stored_contents
 
 Progress = Callable[[int, int], None]
 
+Shards = Iterable[EncodedShard | FinishedShard]
+
+
+@dataclass(slots=True)
+class Spent:
+    """What an encode took so far, filled by whoever encodes and writes.
+
+    Args:
+        steps: seconds by `Step`.
+        batch_size: of the last batch.
+        decoders, encoders: that worked side by side.
+    """
+
+    steps: Counter[str] = field(default_factory=Counter)
+    batch_size: int = 0
+    decoders: int = 1
+    encoders: int = 1
+
+
+Runner = Callable[[Iterator[Sequence[Content]], Done, Spent], Shards]
+"""Turns the contents of shards into shards, here or elsewhere; says how many contents are done, and with what."""
+
 
 def missing_contents(dataset: Dataset, modality: Modality, store_path: Path) -> list[str]:
     """Contents of a dataset that a store neither holds nor is known to fail on; needs no encoder."""
     wanted = dataset.content_ids(modality)
-    if read_index(store_path) is None:
-        return wanted
-    store = LatentStore(store_path)
-    return [content_id for content_id in wanted if content_id not in store and content_id not in store.failed]
+    return wanted if read_index(store_path) is None else _lacking(wanted, LatentStore(store_path))
 
 
 def encode_dataset(
@@ -37,25 +61,36 @@ def encode_dataset(
     *,
     batch_size: int = 64,
     contents_per_shard: int = CONTENTS_PER_SHARD,
-    elsewhere: EncodeShards | None = None,
+    options: ShardOptions | None = None,
+    probe: int = 0,
+    runner: Runner | None = None,
 ) -> LatentsInfo:
     """Encode the contents of one modality that the store lacks.
 
-    A killed run goes on from its last finished shard. A content that cannot be preprocessed is noted as failed.
+    A killed run goes on from its last written shard. A content that cannot be decoded or encoded is noted as failed.
 
     Args:
         progress: called with (contents done, contents that were missing).
-        elsewhere: encodes the shards instead of this process, see `multimodal.encoders.distributed`; a worker that is
-            killed leaves nothing in the store, since this process alone writes to it.
+        batch_size: contents encoded at once, where `options` says nothing.
+        options: how shards are encoded.
+        probe: so many contents that the store holds are encoded again first, and compared.
+        runner: who encodes the shards; None: this process.
 
     Raises:
         DatasetError: the store at the path was made by another encoder.
-        RunnerError: the workers died again and again.
+        EncoderError: the encoder gives other latents than those stored, or fails on everything.
+        RunnerError: the runner's workers died again and again.
     """
-    writer = LatentWriter(store_path, encoder.fingerprint, encoder.hidden_size, storage=encoder.storage)
-    with writer:
-        # Asked while the store is held: `latents gc` must not remove what was just found to be there.
-        missing, done = missing_contents(dataset, modality, store_path), 0
+    options = options or ShardOptions(batch_size)
+    wanted = dataset.content_ids(modality)
+    spent, started = Spent(batch_size=options.batch_size), time.perf_counter()
+    with LatentWriter(store_path, encoder.fingerprint, encoder.hidden_size, storage=encoder.storage) as writer:
+        # Opened while the store is held: `latents gc` must not remove what was just found to be there.
+        store = LatentStore(store_path)
+        missing, done = _lacking(wanted, store), 0
+        if probe and len(store):
+            stored = [content_id for content_id in wanted if content_id in store]
+            probe_store(store, dataset, encoder, draw(stored, probe, dataset.path.name))
 
         def count(contents: int) -> None:
             nonlocal done
@@ -63,14 +98,34 @@ def encode_dataset(
             if progress is not None:
                 progress(done, len(missing))
 
-        if elsewhere is not None:
-            finished = elsewhere(stored_contents(dataset, missing, modality, contents_per_shard))
-            write_behind(_counted(finished, count), writer)
-            return _info(dataset, modality, store_path, len(missing))
-        contents = dataset.contents(missing, modality) if missing else iter(())
-        with ShardEncoder(encoder, batch_size=batch_size) as shard_encoder:
-            write_behind(shard_encoder.stream(shards_of(contents, contents_per_shard), count), writer)
-    return _info(dataset, modality, store_path, len(missing))
+        if missing:
+            run = runner or in_this_process(encoder, options)
+            if runner is None:
+                shards = shards_of(dataset.contents(missing, modality), contents_per_shard)
+            else:  # the same ones, read by whoever encodes them
+                shards = stored_contents(dataset, missing, modality, contents_per_shard)
+            write_behind(run(shards, count, spent), writer, spent)
+            store = LatentStore(store_path)
+    seconds = time.perf_counter() - started
+    pace = Pace(len(missing), seconds, dict(spent.steps), spent.decoders, spent.encoders, spent.batch_size)
+    failed = tuple(content_id for content_id in wanted if content_id in store.failed)
+    held = sum(content_id in store for content_id in wanted)
+    return LatentsInfo(
+        modality, store_path, store.encoder_fingerprint, store.hidden_size, held, failed, len(missing),
+        pace if missing else None, encoder.precision,
+    )  # fmt: skip
+
+
+def in_this_process(encoder: Encoder, options: ShardOptions) -> Runner:
+    """Shards one after the other, the next being prepared meanwhile; one that fails is rescued."""
+
+    def run(shards: Iterator[Sequence[Content]], done: Done, spent: Spent) -> Shards:
+        with ShardEncoder(encoder, options) as shard_encoder:
+            spent.decoders = options.workers
+            yield from without_poison(shard_encoder, shards, done)
+            spent.batch_size = shard_encoder.batch_size
+
+    return run
 
 
 def shards_of(contents: Iterable[Content], size: int) -> Iterator[Sequence[Content]]:
@@ -80,30 +135,29 @@ def shards_of(contents: Iterable[Content], size: int) -> Iterator[Sequence[Conte
         yield part
 
 
-def write_behind(shards: Iterable[FinishedShard], writer: LatentWriter) -> None:
+def write_behind(shards: Shards, writer: LatentWriter, spent: Spent | None = None) -> None:
     """Write shards while the next is encoded.
 
-    No shard is finished before the one before it is in the store: what a killed run has to do again is at most one
-    finished shard, beside the one that it was at.
+    No shard is handed over before the one before it is in the store: of finished shards, a killed run has to do at most
+    one again.
     """
+    spent = spent or Spent()
     writing: Future[None] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
         for shard in shards:
             if writing is not None:
                 writing.result()
-            writing = pool.submit(writer.add_shard, shard)
+            writing = pool.submit(_write, shard, writer, spent)
     if writing is not None:
         writing.result()
 
 
-def _counted(shards: Iterable[FinishedShard], count: Callable[[int], None]) -> Iterator[FinishedShard]:
-    for shard in shards:
-        count(shard.count + len(shard.failed))
-        yield shard
+def _write(shard: EncodedShard | FinishedShard, writer: LatentWriter, spent: Spent) -> None:
+    finished, started = shard.finish(), time.perf_counter()
+    writer.add_shard(finished)
+    spent.steps.update(finished.seconds)
+    spent.steps[Step.WRITE] += time.perf_counter() - started
 
 
-def _info(dataset: Dataset, modality: Modality, store_path: Path, encoded: int) -> LatentsInfo:
-    store, wanted = LatentStore(store_path), dataset.content_ids(modality)
-    failed = tuple(content_id for content_id in wanted if content_id in store.failed)
-    count = sum(content_id in store for content_id in wanted)
-    return LatentsInfo(modality, store_path, store.encoder_fingerprint, store.hidden_size, count, failed, encoded)
+def _lacking(wanted: Sequence[str], store: LatentStore) -> list[str]:
+    return [content_id for content_id in wanted if content_id not in store and content_id not in store.failed]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -45,10 +45,15 @@ class EncoderOptions(Options):
         weights: an open_clip pretrained tag, a hub id, or a local file or folder (safetensors).
             None: the tower is pretrained on the train split of the run's own dataset, as `pretrain` says.
         pretrain: how, where `weights` is None.
-        batch_size: contents encoded at once.
+        batch_size: contents encoded at once; `auto` measures. Halved whenever memory runs out.
         downsample: average this many neighbouring states into one; for pictures, squares of this many a side.
         storage: how hidden states are stored: `float16`, `bfloat16`, or `int8` with one scale per token. Part of the
             encoder's fingerprint, so that latents of two storages never share a store.
+        precision: what the model computes in, `float32`, `bfloat16`, or `auto`: bfloat16 where it is measured to be
+            faster and its states are near those of float32. Part of the encoder's fingerprint.
+        decode_workers: threads or processes that decode; 0: one per core, at most four threads or eight processes.
+        decode_in: `threads`, or `processes`, which take seconds to start, and keep a decoder that dies from ending
+            the run.
         device: "cpu", "cuda", or "auto" for the GPU where there is one.
     """
 
@@ -56,18 +61,29 @@ class EncoderOptions(Options):
     model: str | None = None
     weights: str | None = None
     pretrain: PretrainOptions = PretrainOptions()
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 64
     downsample: int = Field(default=1, ge=1, le=8)
     storage: Storage = Storage.FLOAT16
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    decode_workers: int = Field(default=0, ge=0, le=256)
+    decode_in: Literal["threads", "processes"] = "threads"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 class EncodeOptions(Options):
-    """The encoders of the run, one per modality that its tasks need, and who runs them."""
+    """The encoders of the run, one per modality that its tasks need.
+
+    Args:
+        image, audio, text: the encoders.
+        probe: how many stored contents of each modality are encoded again and compared, whenever the stage has
+            something to do; 0: none.
+        runner: who encodes: threads of this process, `processes`, or `ray`.
+    """
 
     image: EncoderOptions | None = None
     audio: EncoderOptions | None = None
     text: EncoderOptions | None = None
+    probe: int = Field(default=4, ge=0)
     runner: Runner = RunnerOptions()
 
     def of(self, modality: Modality) -> EncoderOptions | None:

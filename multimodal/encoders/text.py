@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from multimodal.encoders.base import Encoder, EncoderOutput, pick_device
+from multimodal.encoders.base import Encoder, EncoderOutput, Preparation, pick_device
 from multimodal.encoders.hub import is_local, require_reachable, shipped_instead
 from multimodal.encoders.options import EncoderOptions
 from multimodal.errors import EncoderError, MediaError
@@ -62,13 +63,11 @@ class TextEncoder(Encoder):
         Raises:
             MediaError: the bytes are not UTF-8, or hold nothing but white space.
         """
-        try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            raise MediaError("invalid_utf8", f"text is not UTF-8: {error}") from error
-        if not text.strip():
-            raise MediaError("empty_text", "the text holds nothing but white space")
-        return byte_ids(data)
+        return byte_ids(_checked_text(data))
+
+    def preparation(self) -> Preparation:
+        """The check and the numbering, which need no weights."""
+        return Preparation(_checked_text, byte_ids)
 
     @torch.inference_mode()
     def encode(self, batch: Sequence[Tensor]) -> EncoderOutput:
@@ -106,9 +105,22 @@ def build_text_encoder(options: EncoderOptions) -> TextEncoder:
     return TextEncoder(model, options.downsample, pick_device(options.device))
 
 
+def _checked_text(data: bytes) -> bytes:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise MediaError("invalid_utf8", f"text is not UTF-8: {error}") from error
+    if not text.strip():
+        raise MediaError("empty_text", "the text holds nothing but white space")
+    return data
+
+
 def byte_ids(data: bytes) -> Tensor:
     """Ids of bytes as ByT5 numbers them, with the end: int64 [bytes + 1]."""
-    return torch.tensor([byte + BYTE_OFFSET for byte in data] + [END_ID])
+    ids = np.full(len(data) + 1, END_ID, dtype=np.int64)
+    ids[:-1] = np.frombuffer(data, dtype=np.uint8)
+    ids[:-1] += BYTE_OFFSET
+    return torch.from_numpy(ids)
 
 
 def pad_ids(batch: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:

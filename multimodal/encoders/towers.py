@@ -6,9 +6,10 @@ family does differently is here; `AudioEncoder` is the same for both.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,12 @@ class SpeechTower(nn.Module, ABC):
         super().__init__()
         self.model, self.extractor = model, extractor
         self.hidden_size = int(model.config.hidden_size)
+
+    def without_weights(self) -> Self:
+        """A copy that makes `inputs` and nothing else, light enough for other processes."""
+        light = copy.copy(self)
+        light._modules = {}
+        return light
 
     @abstractmethod
     def inputs(self, wave: Wave) -> Tensor:

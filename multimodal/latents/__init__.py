@@ -10,6 +10,7 @@ float32 per token. A shard that the index does not name was never finished, and 
 
     quantize   hidden states to what is stored and back, and what that loses
     shards     one Arrow file, written and memory-mapped
+    pace       how fast contents were encoded, and what held them up
     finished   a shard before it is listed, as plain data that other processes may make
     locks      who writes to a store
     writer     appends to a store
@@ -17,6 +18,7 @@ float32 per token. A shard that the index does not name was never finished, and 
 """
 
 from multimodal.latents.finished import FinishedShard, merge_shards
+from multimodal.latents.pace import Pace
 from multimodal.latents.quantize import ErrorBound
 from multimodal.latents.store import LatentsInfo, LatentStore, is_encoded
 from multimodal.latents.writer import CONTENTS_PER_SHARD, LatentWriter
@@ -28,6 +30,7 @@ __all__ = [
     "LatentStore",
     "LatentWriter",
     "LatentsInfo",
+    "Pace",
     "is_encoded",
     "merge_shards",
 ]

@@ -6,12 +6,15 @@ It is plain data, so that another process or machine may make it and send it to 
 from __future__ import annotations
 
 import hashlib
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
+from multimodal.latents.pace import Step
 from multimodal.latents.quantize import ErrorBound
 from multimodal.latents.shards import LatentRows, shard_bytes
 from multimodal.storage import Storage
@@ -28,6 +31,7 @@ class FinishedShard:
         digest: SHA-256 of `data`, 64 hex digits.
         error_bound: what storing them lost.
         failed: content id -> why it cannot be encoded.
+        seconds: what it took, by `Step`; no part of what the shard is.
     """
 
     data: bytes = b""
@@ -36,6 +40,11 @@ class FinishedShard:
     digest: str = ""
     error_bound: ErrorBound = field(default_factory=ErrorBound)
     failed: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
+
+    def finish(self) -> Self:
+        """Itself: it may stand wherever a shard may that is only encoded."""
+        return self
 
     def entry(self, name: str) -> dict[str, Any]:
         """What the index says of it once it is a file of that name."""
@@ -43,23 +52,29 @@ class FinishedShard:
         return {"name": name, **facts, "error_bound": asdict(self.error_bound)}
 
 
-def finish_shard(parts: Sequence[LatentRows], storage: Storage, failed: Mapping[str, str]) -> FinishedShard:
+def finish_shard(
+    parts: Sequence[LatentRows], storage: Storage, failed: Mapping[str, str], seconds: Mapping[str, float] | None = None
+) -> FinishedShard:
     """The shard of some contents, in the order given."""
+    started, spent = time.perf_counter(), Counter(seconds or {})
     held = [part for part in parts if part.content_ids]
     if not held:
-        return FinishedShard(failed=dict(failed))
+        return FinishedShard(failed=dict(failed), seconds=spent)
     data = shard_bytes(held, storage)
     bound = ErrorBound.largest(part.states.error_bound for part in held)
     count, tokens = sum(len(part.content_ids) for part in held), sum(sum(part.lengths) for part in held)
-    return FinishedShard(data, count, tokens, hashlib.sha256(data).hexdigest(), bound, dict(failed))
+    sha256 = hashlib.sha256(data).hexdigest()
+    spent[Step.WRITE] += time.perf_counter() - started
+    return FinishedShard(data, count, tokens, sha256, bound, dict(failed), dict(spent))
 
 
 def merge_shards(shards: Sequence[FinishedShard]) -> FinishedShard:
     """One shard that holds what several of one store hold, in their order."""
     failed = {content_id: why for shard in shards for content_id, why in shard.failed.items()}
+    seconds: Counter[str] = sum((Counter(shard.seconds) for shard in shards), Counter())
     held = [shard for shard in shards if shard.count]
     if not held:
-        return FinishedShard(failed=failed)
+        return FinishedShard(failed=failed, seconds=seconds)
     tables = [pa.ipc.open_file(pa.py_buffer(shard.data)).read_all() for shard in held]
     batch = pa.concat_tables(tables).combine_chunks().to_batches()[0]
     sink = pa.BufferOutputStream()
@@ -68,4 +83,4 @@ def merge_shards(shards: Sequence[FinishedShard]) -> FinishedShard:
     data = sink.getvalue().to_pybytes()
     bound = ErrorBound.largest(shard.error_bound for shard in held)
     count, tokens = sum(shard.count for shard in held), sum(shard.tokens for shard in held)
-    return FinishedShard(data, count, tokens, hashlib.sha256(data).hexdigest(), bound, failed)
+    return FinishedShard(data, count, tokens, hashlib.sha256(data).hexdigest(), bound, failed, seconds)

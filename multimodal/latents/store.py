@@ -14,11 +14,12 @@ from torch import Tensor
 
 from multimodal.errors import DatasetError
 from multimodal.fingerprint import read_index
+from multimodal.latents.pace import Pace
 from multimodal.latents.quantize import DTYPES, ErrorBound, dequantize
 from multimodal.latents.shards import BITS, Shard
 from multimodal.latents.writer import storage_of
 from multimodal.sample import Modality, Sample, Task
-from multimodal.storage import Storage
+from multimodal.storage import Precision, Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class LatentsInfo:
         count: contents of the dataset that the store holds.
         failed: content ids of the dataset that the encoder could not decode; the store has no latents for them.
         encoded: how many contents this run had to encode; 0 where all were there.
+        pace: how fast it encoded them; None where there were none.
+        precision: what the encoder computed in.
     """
 
     modality: Modality
@@ -41,6 +44,8 @@ class LatentsInfo:
     count: int
     failed: tuple[str, ...] = ()
     encoded: int = 0
+    pace: Pace | None = None
+    precision: Precision = Precision.FLOAT32
 
 
 class LatentStore:

@@ -107,6 +107,14 @@ class LatentWriter:
             failed = {**index["failed"], **shard.failed}
             write_index(self._path, index | self._head | {"failed": failed} | listing(shards))
 
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """Write something about the store into its index, beside what is there."""
+        with index_lock(self._path):
+            index = read_index(self._path)
+            if index is None or any(index.get(key) != value for key, value in facts.items()):
+                empty = {**self._head, "failed": {}} | listing([])
+                write_index(self._path, (index or empty) | dict(facts))
+
     def _write_shard(self, shard: FinishedShard) -> dict[str, Any]:
         number = len(list(self._path.glob("shard-*.arrow")))
         name = f"shard-{number:05d}-{shard.digest[:8]}.arrow"

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from multimodal.encoders.base import Encoder, EncoderOutput
-from multimodal.encoders.shard import ShardEncoder
+from multimodal.encoders.distributed import rescued
+from multimodal.encoders.shard import ShardEncoder, ShardOptions
 from multimodal.errors import MediaError
 from multimodal.sample import Modality
 
@@ -57,7 +58,7 @@ class ByteWork:
 
     def __call__(self):
         torch.set_num_threads(1)
-        encode = ShardEncoder(ByteEncoder(), batch_size=8)
+        encode = rescued(ShardEncoder(ByteEncoder(), ShardOptions(8)))
 
         def work(contents):
             (self.seen / f"{contents.content_ids[0]}-{_node()}-{os.getpid()}").touch()
@@ -66,6 +67,6 @@ class ByteWork:
             if self.deadly and any(self.deadly in one.data for one in contents.texts) and not dead.exists():
                 dead.touch()
                 os._exit(9)
-            return encode(contents.read())
+            return encode(contents)
 
         return work

@@ -8,9 +8,10 @@ import torch
 from multimodal.bulk_prediction import predict_with
 from multimodal.dataset import Dataset
 from multimodal.encoders import build_encoder
-from multimodal.encoders.distributed import distributed
-from multimodal.encoders.encode import encode_dataset
+from multimodal.encoders.distributed import by_workers, distributed
+from multimodal.encoders.encode import Spent, encode_dataset
 from multimodal.encoders.options import EncoderOptions
+from multimodal.encoders.shard import ShardOptions
 from multimodal.errors import ConfigError, EncoderError, RunnerError
 from multimodal.fingerprint import file_digest, read_index
 from multimodal.ingest import ingest
@@ -20,6 +21,7 @@ from multimodal.package import load_predictor
 from multimodal.predictor import Row
 from multimodal.runners import RunnerOptions, run
 from multimodal.sample import Modality
+from multimodal.stored_contents import stored_contents
 from tests.encoders.stand_in import ByteEncoder, ByteWork
 from tests.encoders.test_encode import write_dataset
 from tests.runners.cluster import started
@@ -68,17 +70,19 @@ def test_pictures_are_encoded_as_by_threads(cluster, project_folder, tmp_path):
     encoder, dataset, seen = build_encoder(options, Modality.IMAGE), Dataset(info.path), []
     how = {"batch_size": 4, "contents_per_shard": 6}
     encode_dataset(dataset, Modality.IMAGE, encoder, tmp_path / "threads", **how)
-    elsewhere = distributed(ON_RAY, options, encoder)
+    runner = distributed(ON_RAY, options)(encoder, ShardOptions(4))
     made = encode_dataset(
-        dataset, Modality.IMAGE, encoder, tmp_path / "ray", lambda *at: seen.append(at), elsewhere=elsewhere, **how
+        dataset, Modality.IMAGE, encoder, tmp_path / "ray", lambda *at: seen.append(at), runner=runner, **how
     )
     assert made.count == made.encoded == len(dataset.content_ids(Modality.IMAGE)) and seen[-1][0] == made.count
     assert digests(tmp_path / "ray") == digests(tmp_path / "threads")
     assert len(digests(tmp_path / "ray")) == -(-made.count // 6) and whole(tmp_path / "ray")
     encoder.fingerprint = "another"
     with pytest.raises(EncoderError, match="every machine must see the same weights"):
-        encode_dataset(
-            dataset, Modality.IMAGE, encoder, tmp_path / "other", elsewhere=distributed(ON_RAY, options, encoder)
+        list(
+            distributed(ON_RAY, options)(encoder, ShardOptions(4))(
+                stored_contents(dataset, dataset.content_ids(Modality.IMAGE), Modality.IMAGE, 6), seen.append, Spent()
+            )
         )
 
 
@@ -114,16 +118,16 @@ def test_a_killed_node_changes_nothing(cluster, tmp_path):
     encode_dataset(dataset, Modality.TEXT, ByteEncoder(), tmp_path / "threads", **how)
     victim = next(iter(cluster.worker_nodes))
 
-    def elsewhere(shards):
+    def runner(shards, done, spent):
         killed = False
-        for _, shard in run(ON_RAY, ByteWork(seen, seconds=0.4), list(shards)):
+        for shard in by_workers(ON_RAY, ByteWork(seen, seconds=0.4))(shards, done, spent):
             if not killed and len(workers_of(seen)) == 2:
                 cluster.remove_node(victim, allow_graceful=False)
                 killed = True
             yield shard
         assert killed
 
-    info = encode_dataset(dataset, Modality.TEXT, ByteEncoder(), tmp_path / "ray", elsewhere=elsewhere, **how)
+    info = encode_dataset(dataset, Modality.TEXT, ByteEncoder(), tmp_path / "ray", runner=runner, **how)
     assert (info.count, len(info.failed)) == (95, 1)
     assert len(workers_of(seen)) == 3, "the killed node's actor has come back on the other one"
     assert len({node for node, _ in workers_of(seen)}) == 2
