@@ -6,7 +6,7 @@ import logging
 import os
 import pickle
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -37,7 +37,8 @@ class Worker:
     """
 
     def __init__(self, make: bytes) -> None:
-        self._make, self._work = make, None
+        self._make = make
+        self._work: Callable[[Any], Any] | None = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """(number, result) of each row."""
@@ -50,7 +51,8 @@ class Worker:
 
     def _do(self, data: bytes) -> Any:
         if self._work is None:  # here and not at the start: what it raises is then an item's error
-            self._work = pickle.loads(self._make)()
+            work: Callable[[Any], Any] = pickle.loads(self._make)()
+            self._work = work
         return self._work(pickle.loads(data))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -70,7 +70,8 @@ class _Maker:
     """Makes the work with the first item: what making raises is then that item's error, not the worker's death."""
 
     def __init__(self, make: Make[Any, Any]) -> None:
-        self._make, self._made = make, None
+        self._make = make
+        self._made: Callable[[Any], Any] | None = None
 
     def __call__(self, item: Any) -> Any:
         if self._made is None:

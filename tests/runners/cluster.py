@@ -22,12 +22,14 @@ ENVIRONMENT = {
 }
 
 
+def add_node(cluster, number, cpus, **options):
+    """A node at 127.0.0.<number>, from 2 on: 127.0.0.1 will not do, Ray takes the network card's address for it."""
+    cluster.add_node(num_cpus=cpus, object_store_memory=OBJECT_STORE, node_ip_address=f"127.0.0.{number}", **options)
+
+
 @contextmanager
 def started(*cpus):
-    """A cluster of nodes with so many processors each, the first of them the head, and this process connected to it.
-
-    127.0.0.1 will not do as an address: Ray takes the one of the network card for it.
-    """
+    """A cluster of nodes with so many processors each, the first of them the head, and this process connected to it."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -37,12 +39,8 @@ def started(*cpus):
         patch.delenv("RAY_ADDRESS", raising=False)
         cluster = Cluster()
         try:
-            head = {"include_dashboard": False}
             for number, count in enumerate(cpus):
-                cluster.add_node(
-                    num_cpus=count, object_store_memory=OBJECT_STORE, node_ip_address=f"127.0.0.{number + 2}", **head
-                )
-                head = {}
+                add_node(cluster, number + 2, count, **({} if number else {"include_dashboard": False}))
             ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
             cluster.wait_for_nodes()
             yield cluster

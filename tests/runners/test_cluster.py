@@ -24,7 +24,7 @@ from multimodal.sample import Modality
 from multimodal.stored_contents import stored_contents
 from tests.encoders.stand_in import ByteEncoder, ByteWork
 from tests.encoders.test_encode import write_dataset
-from tests.runners.cluster import started
+from tests.runners.cluster import add_node, started
 from tests.runners.works import Squares, make_refusing
 from tests.small_model import picture
 
@@ -110,32 +110,32 @@ def test_errors_of_workers_and_of_the_cluster(cluster, tmp_path):
 
 
 def test_a_killed_node_changes_nothing(cluster, tmp_path):
-    """Its actor's work is done again on the other node: the same shards to the bit, none half, none twice, and what
-    cannot be read is noted once."""
+    """Its actor's work is done again, once another node has come for it: the same shards to the bit, none half, none
+    twice, and what cannot be read is noted once."""
     seen = tmp_path / "seen"
     seen.mkdir()
     dataset, how = write_dataset(tmp_path, TEXTS), {"batch_size": 8, "contents_per_shard": 4}
     encode_dataset(dataset, Modality.TEXT, ByteEncoder(), tmp_path / "threads", **how)
-    victim = next(iter(cluster.worker_nodes))
+    (victim,) = cluster.worker_nodes
+    three = by_workers(ON_RAY.model_copy(update={"workers": 3}), ByteWork(seen, seconds=0.5))
 
     def runner(shards, done, spent):
-        killed = False
-        for shard in by_workers(ON_RAY, ByteWork(seen, seconds=0.4))(shards, done, spent):
-            if not killed and len(workers_of(seen)) == 2:
+        for shard in three(shards, done, spent):
+            if victim in cluster.worker_nodes and victim.node_id in {node for _, node, _ in begun(seen)}:
                 cluster.remove_node(victim, allow_graceful=False)
-                killed = True
+                add_node(cluster, 4, 1)
             yield shard
-        assert killed
 
     info = encode_dataset(dataset, Modality.TEXT, ByteEncoder(), tmp_path / "ray", runner=runner, **how)
+    assert victim not in cluster.worker_nodes
     assert (info.count, len(info.failed)) == (95, 1)
-    assert len(workers_of(seen)) == 3, "the killed node's actor has come back on the other one"
-    assert len({node for node, _ in workers_of(seen)}) == 2
+    shards = [shard for shard, _, _ in begun(seen)]
+    assert len(shards) > len(set(shards)) == 24, "what the node was at is begun again"
     assert digests(tmp_path / "ray") == digests(tmp_path / "threads") and whole(tmp_path / "ray")
     ours, theirs = LatentStore(tmp_path / "ray"), LatentStore(tmp_path / "threads")
     assert all((ours.get(content_id) == theirs.get(content_id)).all() for content_id in theirs)
 
 
-def workers_of(seen: Path) -> set[tuple[str, str]]:
-    """(node, process) of everyone who began a shard."""
-    return {tuple(path.name.split("-")[1:3]) for path in seen.iterdir()}
+def begun(seen: Path) -> list[tuple[str, str, str]]:
+    """(shard, node, process) of every shard that was begun."""
+    return [tuple(path.name.split("-")) for path in seen.iterdir()]
