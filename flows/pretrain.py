@@ -67,7 +67,9 @@ def plan(config: PipelineConfig, dataset: DatasetInfo) -> StagePlan:
     """What pretraining depends on: the dataset, the towers' options and architectures, the code."""
     towers = {str(modality): config.encode.of(modality) for modality in towers_of(config, dataset)}
     options = {
-        name: tower.model_dump(mode="json", exclude={"device", "batch_size", "storage"})
+        name: tower.model_dump(
+            mode="json", exclude={"device", "batch_size", "storage", "precision", "decode_in", "decode_workers"}
+        )
         for name, tower in towers.items()
         if tower
     }

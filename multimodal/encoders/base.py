@@ -38,7 +38,8 @@ class Preparation:
 
     Args:
         decode: bytes -> a picture, a wave, a text; raises MediaError where the bytes cannot be decoded.
-        transform: what `decode` gave -> what `Encoder.encode` takes; may leave to `encode` what is cheaper by the batch.
+        transform: what `decode` gave -> what `Encoder.encode` takes; may leave out what `encode` does more cheaply to
+            a whole batch.
     """
 
     decode: Callable[[bytes], Any]

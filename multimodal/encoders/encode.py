@@ -34,12 +34,16 @@ class Spent:
         steps: seconds by `Step`.
         batch_size: of the last batch.
         decoders, encoders: that worked side by side.
+        written: contents of the shards that are in the store.
+        writing: the shard that is being written.
     """
 
     steps: Counter[str] = field(default_factory=Counter)
     batch_size: int = 0
     decoders: int = 1
     encoders: int = 1
+    written: int = 0
+    writing: Future[None] | None = None
 
 
 Runner = Callable[[Iterator[Sequence[Content]], Done, Spent], Shards]
@@ -67,7 +71,8 @@ def encode_dataset(
 ) -> LatentsInfo:
     """Encode the contents of one modality that the store lacks.
 
-    A killed run goes on from its last written shard. A content that cannot be decoded or encoded is noted as failed.
+    A killed run goes on from its last written shard: what it has to do again is at most one finished shard, which was
+    being written, and what it had begun of the next. A content that cannot be decoded or encoded is noted as failed.
 
     Args:
         progress: called with (contents done, contents that were missing).
@@ -97,6 +102,9 @@ def encode_dataset(
             done += contents
             if progress is not None:
                 progress(done, len(missing))
+            # The next batch might finish a second shard beside the one that is being written.
+            if spent.writing is not None and done - spent.written + spent.batch_size >= 2 * contents_per_shard:
+                spent.writing.result()
 
         if missing:
             run = runner or in_this_process(encoder, options)
@@ -136,25 +144,21 @@ def shards_of(contents: Iterable[Content], size: int) -> Iterator[Sequence[Conte
 
 
 def write_behind(shards: Shards, writer: LatentWriter, spent: Spent | None = None) -> None:
-    """Write shards while the next is encoded.
-
-    No shard is handed over before the one before it is in the store: of finished shards, a killed run has to do at most
-    one again.
-    """
+    """Write shards while the next is encoded; at most one that is finished waits to be in the store."""
     spent = spent or Spent()
-    writing: Future[None] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
         for shard in shards:
-            if writing is not None:
-                writing.result()
-            writing = pool.submit(_write, shard, writer, spent)
-    if writing is not None:
-        writing.result()
+            if spent.writing is not None:
+                spent.writing.result()
+            spent.writing = pool.submit(_write, shard, writer, spent)
+    if spent.writing is not None:
+        spent.writing.result()
 
 
 def _write(shard: EncodedShard | FinishedShard, writer: LatentWriter, spent: Spent) -> None:
     finished, started = shard.finish(), time.perf_counter()
     writer.add_shard(finished)
+    spent.written += finished.count + len(finished.failed)
     spent.steps.update(finished.seconds)
     spent.steps[Step.WRITE] += time.perf_counter() - started
 

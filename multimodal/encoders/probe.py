@@ -42,7 +42,7 @@ def draw(content_ids: Sequence[str], count: int, seed: str) -> list[str]:
 
 
 def distance(store: LatentStore, encoder: Encoder, content_id: str, data: bytes) -> float:
-    """L2 norm of (encoded now - stored) over that of the stored states; infinite where shapes or pooled vectors differ."""
+    """L2 norm of (encoded now - stored) over that of the stored states; infinite where their shapes differ."""
     rows, failed = encode_batch([(content_id, encoder.preprocess(data))], encoder)
     stored = torch.from_numpy(np.array(store.get(content_id), dtype=np.float32))
     if failed or rows.states.codes.shape != stored.shape:

@@ -6,7 +6,6 @@ every runner may call it: the encode stage's own loop, worker processes, actors 
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections import Counter, deque
@@ -184,27 +183,27 @@ class ShardEncoder:
         encoded.seconds[Step.DECODE] += sum(item.decode_seconds for item in batch)
         encoded.seconds[Step.PREPROCESS] += sum(item.transform_seconds for item in batch)
         ready = [(item.content_id, item.inputs) for item in batch if item.inputs is not None]
-        for start in range(0, len(ready), size := self.batch_size) if ready else ():
-            self._encode_ready(ready[start : start + size], encoded)
+        while ready:
+            part = ready[: self.batch_size]
+            if self._encode_part(part, encoded):
+                del ready[: len(part)]
+            else:  # here and not where the error is caught, whose frames still hold what did not fit
+                self.batch_size = (len(part) + 1) // 2
+                release_memory()
 
-    def _encode_ready(self, ready: Sequence[tuple[str, Tensor]], encoded: EncodedShard) -> None:
-        """Encode a batch; in halves, as all later ones, where memory does not allow it as a whole."""
+    def _encode_part(self, part: Sequence[tuple[str, Tensor]], encoded: EncodedShard) -> bool:
+        """Encode a batch; False where memory does not allow it as a whole."""
         started = time.perf_counter()
         try:
-            part, refused = encode_batch(ready, self.encoder)
+            rows, refused = encode_batch(part, self.encoder)
         except Exception as error:
-            if len(ready) == 1 or not is_out_of_memory(error):
+            if len(part) == 1 or not is_out_of_memory(error):
                 raise
-        else:
-            encoded.parts.append(part)
-            encoded.failed |= refused
-            encoded.seconds[Step.MODEL] += time.perf_counter() - started
-            return
-        # Outside the except block, where the error's frames still hold what did not fit.
-        half = self.batch_size = min(self.batch_size, (len(ready) + 1) // 2)
-        release_memory()
-        self._encode_ready(ready[:half], encoded)
-        self._encode_ready(ready[half:], encoded)
+            return False
+        encoded.parts.append(rows)
+        encoded.failed |= refused
+        encoded.seconds[Step.MODEL] += time.perf_counter() - started
+        return True
 
 
 def encode_batch(batch: Sequence[tuple[str, Tensor]], encoder: Encoder) -> tuple[LatentRows, dict[str, str]]:
@@ -230,8 +229,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory() -> None:
-    """Give back what a failed attempt held."""
-    gc.collect()
+    """Give back what the GPU's allocator keeps of a failed attempt."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
