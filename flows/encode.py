@@ -25,7 +25,7 @@ from multimodal.storage import Precision, Storage
 SHOWN_DIGITS = 12
 """Of the hashes; the store's index has all of them."""
 
-CODE = ("encoders", *DECODERS, "latents", "storage.py")
+CODE = ("encoders", *DECODERS, "latents", "storage.py", "stored_contents.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,14 @@ def encode_modality(
 ) -> LatentsInfo:
     """Run one encoder over the contents of its modality."""
     from multimodal.encoders import stage
+    from multimodal.encoders.distributed import distributed
 
     reporter.say(str(modality))
     dataset, latents = Dataset(info.path), config.workspace / "latents"
-    encoded = stage.encode_modality(dataset, modality, options, latents, reporter.progress, probe=config.encode.probe)
+    encoded = stage.encode_modality(
+        dataset, modality, options, latents, reporter.progress, probe=config.encode.probe,
+        runner=distributed(config.encode.runner, options),
+    )  # fmt: skip
     if encoded.pace is not None:
         reporter.note(f"{modality}: {encoded.pace.line}")
     return encoded

@@ -283,7 +283,7 @@ class Dataset:
         for path in part_paths(self.path, MEDIA):
             with pq.ParquetFile(path) as file:
                 for group in range(file.num_row_groups):
-                    yield from _media_of_group(file, group, wanted, modality)
+                    yield from media_of_group(file, group, wanted, modality)
 
     def _texts(self, wanted: set[str] | None) -> Iterator[Content]:
         seen: set[str] = set()
@@ -318,10 +318,10 @@ def _sample(row: dict[str, Any]) -> Sample:
     return Sample(**{name: value for name, value in row.items() if name in _SAMPLE_NAMES} | kinds)
 
 
-def _media_of_group(
+def media_of_group(
     file: pq.ParquetFile, group: int, wanted: set[str] | None, modality: Modality | None
 ) -> Iterator[Content]:
-    """Contents of one row group; its bytes are read only if it holds something wanted."""
+    """Contents of one row group of a part; its bytes are read only if it holds something wanted."""
     keys = file.read_row_group(group, columns=["content_id", "modality"]).to_pylist()
     chosen = [
         (number, key["content_id"], Modality(key["modality"]))

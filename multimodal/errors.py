@@ -10,6 +10,7 @@
      ├── DriftError           a dataset differs from its predecessor by more than the configuration allows
      ├── EncoderError         an encoder cannot be built, or its weights cannot be reached
      ├── CheckpointError      a checkpoint is absent, incomplete or belongs to another configuration
+     ├── RunnerError          the workers of a stage died again and again, or their cluster cannot be reached
      ├── RequestError         a prediction was asked for that the model cannot serve
      ├── RegistryError        the model registry does not hold what was asked for
      └── MediaError           one media file cannot be used; carries the typed reason for the ledger
@@ -61,6 +62,10 @@ class EncoderError(MultimodalError):
 
 class CheckpointError(MultimodalError):
     """A checkpoint is absent, incomplete or belongs to another configuration."""
+
+
+class RunnerError(MultimodalError):
+    """The workers of a stage failed, or cannot be had."""
 
 
 class RequestError(MultimodalError):

@@ -11,12 +11,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors", "fingerprint", "options", "figures", "data_uris", "storage"},
-    {"sample", "promotion", "merkle", "ledger_balance"},
+    {"sample", "promotion", "merkle", "ledger_balance", "runners"},
     {
         "synthetic",
         "latents",
         "retrieval",
         "dataset",
+        "stored_contents",
         "media_parts",
         "parts",
         "ledger",
@@ -27,7 +28,18 @@ LAYERS = (
         "optimizer",
     },
     {"encoders", "ingest"},
-    {"generation", "training", "evaluation", "predictor", "package", "model_card", "verification", "lineage", "upkeep"},
+    {
+        "generation",
+        "training",
+        "evaluation",
+        "predictor",
+        "bulk_prediction",
+        "package",
+        "model_card",
+        "verification",
+        "lineage",
+        "upkeep",
+    },
     {"registry", "serving", "tracking", "pyfunc_model"},
     {"config"},
     {"sweep", "bench", "selfcheck"},
@@ -39,7 +51,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 TORCH_ONLY = {"diffusion", "decoder"}
 ALLOWED = {
     "prefect": {"flows"},
-    "prefect_ray": {"flows"},
+    "ray": {"runners"},
     "mlflow": {"tracking", "registry", "serving", "pyfunc_model"},
     "optuna": {"sweep"},
     "peft": {"training"},
@@ -52,6 +64,7 @@ HEAVY = (
     "open_clip",
     "transformers",
     "peft",
+    "ray",
     "mlflow",
     "optuna",
     "prefect",

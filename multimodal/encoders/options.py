@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from multimodal.options import Options
+from multimodal.runners.options import Runner, RunnerOptions
 from multimodal.sample import Modality
 from multimodal.storage import Storage
 
@@ -107,12 +108,14 @@ class EncodeOptions(Options):
         image, audio, text: the encoders.
         probe: how many stored contents of each modality are encoded again and compared, whenever the stage has
             something to do; 0: none.
+        runner: who encodes: threads of this process, `processes`, or `ray`.
     """
 
     image: EncoderOptions | None = None
     audio: EncoderOptions | None = None
     text: EncoderOptions | None = None
     probe: int = Field(default=4, ge=0)
+    runner: Runner = RunnerOptions()
 
     @model_validator(mode="after")
     def _refuse_fresh_text_towers(self) -> EncodeOptions:

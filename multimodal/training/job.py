@@ -26,7 +26,7 @@ from multimodal.training.assembly import build_decoder, build_tokenizer
 from multimodal.training.batches import TaskBatches, fitting, infill_room
 from multimodal.training.bound import ValBound
 from multimodal.training.calibrate import calibrate_checkpoint
-from multimodal.training.checkpoint import step_folder
+from multimodal.training.checkpoint import Progress, step_folder
 from multimodal.training.finetuning.rehearsal import ForgettingScorer, find_old_data
 from multimodal.training.finetuning.start import initial_weights, load_start
 from multimodal.training.finetuning.trainable import prepare
@@ -137,6 +137,23 @@ def train(
         return _result(run, index)
     trainer, too_long = build_trainer(job, dataset, latents, run, log, progress, generator)
     done = trainer.train()
+    if trainer.ranks.is_first:
+        _finish(job, dataset, latents, parts, trainer, done, too_long)
+    trainer.ranks.wait()
+    return _result(run, read_index(run) or {})
+
+
+def _finish(
+    job: TrainJob,
+    dataset: Dataset,
+    latents: Mapping[Modality, LatentsInfo],
+    parts: Mapping[str, Any],
+    trainer: Trainer,
+    done: Progress,
+    too_long: Mapping[Task, int],
+) -> None:
+    """Calibrate the chosen checkpoint, and list the result in the run's index."""
+    run, generator = trainer.run, trainer.generator
     if job.train.calibration_samples:
         tasks = trainer.tasks
         chosen = SampledScorer.choose(dataset, latents, job.sampler, Split.VAL, job.train.calibration_samples, tasks)
@@ -150,7 +167,6 @@ def train(
         "too_long": {str(task): count for task, count in too_long.items() if count},
     }
     write_index(run, {"parts": parts, "result": result, "files": file_digests(run)})
-    return _result(run, {"result": result})
 
 
 def build_trainer(
