@@ -52,7 +52,7 @@ def plan(config: PipelineConfig, dataset: DatasetInfo, encoders: EncodeOptions) 
 
 def _parts(options: EncoderOptions) -> dict[str, Any]:
     # Where it runs and how many at once changes nothing in the result.
-    named = options.model_dump(mode="json", exclude={"device", "batch_size", "pretrain", "weights"})
+    named = options.model_dump(mode="json", exclude={"device", "batch_size", "pretrain", "weights", "origin"})
     if options.storage is Storage.FLOAT16:
         del named["storage"]  # as before there was a choice
     files = [file for name in (options.model, options.weights) if name for file in _files(Path(name))]

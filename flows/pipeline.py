@@ -18,6 +18,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from flows import encode, evaluate, ingest, pretrain, register, train
 from flows.console import console
+from flows.fetched import with_fetched
 from flows.stage import PIPELINE_RUN, STAGES, StagePlan
 from multimodal.config import PipelineConfig, load_config
 from multimodal.dataset import DatasetInfo
@@ -75,10 +76,11 @@ def pipeline(config_path: str, overrides: Sequence[str] = (), until: str = "regi
 
 
 def read_config(config_path: str, overrides: Sequence[str] = ()) -> PipelineConfig:
-    """The configuration of a run, its workspace as an absolute path.
+    """The configuration of a run, its workspace as an absolute path, registered encoders as the folders they lie in.
 
     Raises:
         ConfigError: it is wrong, or what it says does not fit together.
+        RegistryError: a registered encoder that it names is not there.
     """
     config = load_config(config_path, overrides)
     for source in config.ingest.sources:
@@ -88,7 +90,8 @@ def read_config(config_path: str, overrides: Sequence[str] = ()) -> PipelineConf
                 f"add encode.{source.task.modality}, or drop the source"
             )
     _refuse_contradictions(config_path, config)
-    return config.model_copy(update={"workspace": config.workspace.resolve()})
+    config = config.model_copy(update={"workspace": config.workspace.resolve()})
+    return config.model_copy(update={"encode": with_fetched(config.workspace, config.encode)})
 
 
 def _refuse_contradictions(config_path: str, config: PipelineConfig) -> None:

@@ -45,6 +45,8 @@ def build_encoder(options: EncoderOptions, modality: Modality) -> Encoder:
     kinds, builder = BUILDERS[modality]
     if options.kind not in kinds:
         raise EncoderError(f"'{options.kind}' is no {modality} encoder; use {' or '.join(kinds)}")
+    if (options.weights or "").startswith("models:/"):
+        raise EncoderError(f"{options.weights} must be fetched first: run a flow, or use registry.fetch_encoder")
     module, name = builder.split(":")
     build = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     encoder: Encoder = build(options)

@@ -7,32 +7,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from multimodal.encoders.pretraining.options import PretrainOptions
 from multimodal.options import Options
 from multimodal.sample import Modality
 from multimodal.storage import Storage
-
-
-class PretrainOptions(Options):
-    """How a tower is trained from scratch.
-
-    Args:
-        steps: optimiser steps.
-        batch_size: samples a step.
-        learning_rate: peak of the warm-up and cosine schedule.
-        max_minutes: stop early (with the schedule scaled to fit) when this runs out.
-        seed: makes initialisation, data order and augmentation.
-        captioning_weight: image tower only: weight of the caption loss of a throwaway decoder on the patch states,
-            beside the contrastive loss.
-    """
-
-    steps: int = Field(default=1000, ge=1)
-    batch_size: int = Field(default=128, ge=2)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.05, ge=0)
-    warmup_steps: int = Field(default=100, ge=0)
-    max_minutes: float | None = Field(default=None, gt=0)
-    captioning_weight: float = Field(default=0.0, ge=0)
-    seed: int = 0
 
 
 class EncoderOptions(Options):
@@ -41,14 +19,16 @@ class EncoderOptions(Options):
     Args:
         kind: `open_clip` (image), `whisper` or `wav2vec2` (audio), `bytes` (text: a T5 encoder over bytes, ByT5).
         model: architecture: an open_clip model name, or a JSON file of a small one. None: the weights' folder says.
-        weights: an open_clip pretrained tag, a hub id, or a local file or folder (safetensors).
-            None: the tower is pretrained on the train split of the run's own dataset, as `pretrain` says.
+        weights: an open_clip pretrained tag, a hub id, a local file or folder (safetensors), or a registered encoder
+            (`models:/name/3`, `models:/name@champion`), which the flows fetch.
+            None: the tower is trained on the train split of the run's own dataset, as `pretrain` says.
         pretrain: how, where `weights` is None.
         batch_size: contents encoded at once.
         downsample: average this many neighbouring states into one; for pictures, squares of this many a side.
         storage: how hidden states are stored: `float16`, `bfloat16`, or `int8` with one scale per token. Part of the
             encoder's fingerprint, so that latents of two storages never share a store.
         device: "cpu", "cuda", or "auto" for the GPU where there is one.
+        origin: the registered version that `weights` was fetched from; the flows fill it in.
     """
 
     kind: Literal["open_clip", "whisper", "wav2vec2", "bytes"]
@@ -59,6 +39,7 @@ class EncoderOptions(Options):
     downsample: int = Field(default=1, ge=1, le=8)
     storage: Storage = Storage.FLOAT16
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    origin: str = ""
 
 
 class EncodeOptions(Options):
