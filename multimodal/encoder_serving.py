@@ -39,6 +39,11 @@ ENCODER, OPTIONS = "encoder", "encoder.json"
 
 _INPUTS = ("path", "bytes", "base64", "text")
 _OUTPUTS = {"pooled": DataType.string, "tokens": DataType.long, "reading": DataType.string, "error": DataType.string}
+_EXAMPLES = {
+    Modality.IMAGE: {"path": "a/picture.jpg"},
+    Modality.AUDIO: {"path": "a/sound.flac"},
+    Modality.TEXT: {"text": "an example"},
+}
 
 
 class EncoderModel(PythonModel):
@@ -101,6 +106,7 @@ def log_encoder(client: MlflowClient, folder: Path, options: EncoderOptions, mod
             artifacts={ENCODER: str(folder), "options": str(described)},
             code_paths=[str(source)],
             signature=signature,
+            input_example=pd.DataFrame([_EXAMPLES[modality]]),
             pip_requirements=requirements(),
         )
     return str(info.model_uri)

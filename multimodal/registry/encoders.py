@@ -106,9 +106,8 @@ def register_encoder(
         }
         with quiet_tracking_at(client.tracking_uri):
             uri = log_encoder(client, folder, options, modality, run_id)
-        version = client.create_model_version(
-            name, uri, run_id, {**(tags or {}), **facts}, model_id=Path(uri).name
-        ).version  # fmt: skip
+            all_tags = {**(tags or {}), **facts}
+            version = client.create_model_version(name, uri, run_id, all_tags, model_id=Path(uri).name).version
         client.set_registered_model_alias(name, CHALLENGER, version)
         _judge(client, name, int(version), promote)
         return info_of(client.get_model_version(name, str(version)))

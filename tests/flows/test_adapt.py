@@ -1,4 +1,4 @@
-"""`multimodal pretrain CONF` for a pipeline's configuration: a tower is adapted, registered, and named by a pipeline."""
+"""`multimodal pretrain CONF` for a pipeline: a tower is adapted, registered, and named by another pipeline."""
 
 import shutil
 
