@@ -27,9 +27,15 @@ CODE = ("encoders", *DECODERS, "latents", "storage.py")
 
 @dataclass(frozen=True, slots=True)
 class EncodedDataset:
-    """What the encode stage returns: the latents of each modality that the dataset's tasks need."""
+    """What the encode stage returns: the latents of each modality that the dataset's tasks need.
+
+    Args:
+        latents: by modality.
+        pairs: folder of the pair scores that say which samples are left out; `flows.pairs` fills it in.
+    """
 
     latents: tuple[LatentsInfo, ...]
+    pairs: Path | None = None
 
     @property
     def by_modality(self) -> dict[Modality, LatentsInfo]:

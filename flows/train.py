@@ -11,7 +11,8 @@ from flows.encode import EncodedDataset
 from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES, StagePlan, run_stage
 from multimodal.config import PipelineConfig
-from multimodal.dataset import Dataset, DatasetInfo
+from multimodal.dataset import DatasetInfo
+from multimodal.pairs.filtered import left_out_of, open_dataset
 from multimodal.training.finetuning.start import REGISTERED
 from multimodal.training.job import TrainJob, TrainResult, plan_train, train
 
@@ -33,7 +34,8 @@ def job_of(config: PipelineConfig) -> TrainJob:
 def plan(config: PipelineConfig, dataset: DatasetInfo, encoded: EncodedDataset) -> StagePlan:
     """What train depends on: dataset, encoders, its options, the seed, the code."""
     encoders = {str(info.modality): info.encoder_fingerprint for info in encoded.latents}
-    return StagePlan.of(config, "train", plan_train(job_of(config), dataset.fingerprint, encoders))
+    left_out = left_out_of(open_dataset(dataset.path, encoded.pairs))
+    return StagePlan.of(config, "train", plan_train(job_of(config), dataset.fingerprint, encoders, left_out))
 
 
 @task(name="train the decoder", **IO_RETRIES)
@@ -43,7 +45,7 @@ def train_decoder(
     """Train, or go on where an interrupted run of the same job stopped."""
     return train(
         job_of(config),
-        Dataset(dataset.path),
+        open_dataset(dataset.path, encoded.pairs),
         encoded.by_modality,
         config.workspace,
         log=reporter.log,

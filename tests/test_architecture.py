@@ -26,7 +26,7 @@ LAYERS = (
         "decoder",
         "optimizer",
     },
-    {"encoders", "ingest"},
+    {"encoders", "ingest", "pairs"},
     {"generation", "training", "evaluation", "predictor", "package", "model_card", "verification", "lineage", "upkeep"},
     {"registry", "serving", "encoder_serving", "tracking", "pyfunc_model", "pyfunc_encoder"},
     {"config"},

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from multimodal.encoders.pretraining.options import PretrainOptions
 from multimodal.options import Options
+from multimodal.pairs.options import PairOptions
 from multimodal.sample import Modality
 from multimodal.storage import Storage
 
@@ -43,11 +44,17 @@ class EncoderOptions(Options):
 
 
 class EncodeOptions(Options):
-    """The encoders of the run, one per modality that its tasks need."""
+    """The encoders of the run, one per modality that its tasks need.
+
+    Args:
+        image, audio, text: the encoders.
+        pairs: score how well pictures and sounds go with their texts, and leave out those that do not; None: neither.
+    """
 
     image: EncoderOptions | None = None
     audio: EncoderOptions | None = None
     text: EncoderOptions | None = None
+    pairs: PairOptions | None = None
 
     def of(self, modality: Modality) -> EncoderOptions | None:
         """The encoder of one modality, None where the configuration names none."""

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from multimodal.evaluation.decontamination import Decontamination
 from multimodal.evaluation.report.check_charts import CheckChart, check_charts
+from multimodal.evaluation.report.pair_charts import pair_charts
 from multimodal.fingerprint import read_index
 from multimodal.ingest.profile import read_profile
+from multimodal.pairs.filtered import FilteredDataset
 from multimodal.sample import Sample, Split
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class DataCard:
         decontamination: how many evaluated samples train holds too, None where that was not looked for.
         checks: what each check of ingest measured.
         flags: samples that stand out, by modality and feature.
+        pairs: how well texts go with their contents, by task and split; none where that was not scored.
     """
 
     fingerprint: str
@@ -65,6 +68,7 @@ class DataCard:
     decontamination: Decontamination | None
     checks: tuple[CheckChart, ...] = ()
     flags: tuple[Share, ...] = ()
+    pairs: tuple[CheckChart, ...] = ()
 
     @property
     def licences(self) -> bool:
@@ -74,7 +78,7 @@ class DataCard:
 
 def data_card(dataset: Dataset, decontamination: Decontamination | None = None) -> DataCard:
     """The data card of a dataset on disk."""
-    info, samples = dataset.info, dataset.samples()
+    info, samples = dataset.info, dataset.samples()  # without what pair scores leave out
     counts = info.counts
     profile = read_profile(info.ledger)
     fates = {"kept": counts.kept, "duplicate": counts.duplicate, "quarantined": counts.quarantined}
@@ -91,6 +95,7 @@ def data_card(dataset: Dataset, decontamination: Decontamination | None = None) 
         flags=_shares({name.replace(".", " "): count for name, count in profile.flags.items()}, counts.kept)
         if profile
         else (),
+        pairs=tuple(pair_charts(dataset.pairs)) if isinstance(dataset, FilteredDataset) else (),
     )
 
 
