@@ -20,6 +20,7 @@ from tests.flows.conftest import SMOKE
 NAME = "multimodal-adapted-image"
 FEW = ["ingest.sources=[{name: scenes, path: data/sample/scenes.tsv, task: caption, limit: 60}]"]
 FEW += ["ingest.splits={val: 0.2, test: 0.2}", "encode.image.pretrain.steps=3", "encode.image.pretrain.batch_size=8"]
+FEW += ["encode.image.pretrain.contrastive_loss=siglip"]
 
 
 @pytest.fixture(scope="module")

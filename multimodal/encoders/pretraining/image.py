@@ -230,6 +230,7 @@ class CaptionedPictures:
         captions: of each picture, at least one.
         mean, std: of the model's normalisation.
         seed: with the step, all that a batch depends on.
+        smallest_crop, mirror: as of `PretrainOptions`.
     """
 
     def __init__(
@@ -239,8 +240,11 @@ class CaptionedPictures:
         mean: Sequence[float],
         std: Sequence[float],
         seed: int,
+        smallest_crop: float = 0.7,
+        mirror: bool = True,
     ) -> None:
         self.pictures, self.captions, self.seed = pictures, captions, seed
+        self.smallest_crop, self.mirror = smallest_crop, mirror
         self.mean, self.std = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
 
     def batch(self, step: int, size: int) -> PictureBatch:
@@ -252,10 +256,10 @@ class CaptionedPictures:
             (pixels - self.mean) / self.std, tuple(rng.choice(self.captions[index]) for index in chosen)
         )
 
-    def _augmented(self, picture: Tensor, rng: random.Random, least: float = 0.7) -> Tensor:
+    def _augmented(self, picture: Tensor, rng: random.Random) -> Tensor:
         height, width = picture.shape[-2:]
-        side = [round(length * rng.uniform(least, 1.0)) for length in (height, width)]
+        side = [max(1, round(length * rng.uniform(self.smallest_crop, 1.0))) for length in (height, width)]
         top, left = rng.randint(0, height - side[0]), rng.randint(0, width - side[1])
         crop = picture[:, top : top + side[0], left : left + side[1]]
         crop = functional.interpolate(crop[None], (height, width), mode="bilinear", antialias=True)[0]
-        return crop.flip(-1) if rng.random() < 0.5 else crop
+        return crop.flip(-1) if rng.random() < 0.5 and self.mirror else crop

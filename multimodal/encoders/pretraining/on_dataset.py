@@ -130,7 +130,8 @@ def captioned_pictures(options: EncoderOptions, dataset: Dataset) -> CaptionedPi
         texts.append(captions[content.content_id])
     if not pixels:
         raise EncoderError("the train split has no pictures to pretrain an image encoder on; set encode.image.weights")
-    return CaptionedPictures(torch.stack(pixels), texts, form.mean, form.std, options.pretrain.seed)
+    how = options.pretrain
+    return CaptionedPictures(torch.stack(pixels), texts, form.mean, form.std, how.seed, how.smallest_crop, how.mirror)
 
 
 def _captions(dataset: Dataset, split: Split) -> dict[str, list[str]]:

@@ -53,6 +53,10 @@ class PretrainOptions(Options):
         seed: makes initialisation, data order and augmentation.
         contrastive_loss: image tower only: `clip` (softmax over the batch, Radford et al., 2021), or `siglip`
             (a sigmoid for each pair, with a bias learned beside the scale, Zhai et al., 2023).
+        smallest_crop: image tower only, on a dataset: each visit shows a part of the picture, each of its sides at least
+            this share of the whole; 1 shows all of it, as captions that name places want.
+        mirror: image tower only, on a dataset: every other visit is mirrored, which captions that tell left from right
+            do not bear.
         captioning_weight: image tower only: weight of the caption loss of a throwaway decoder on the patch states,
             beside the contrastive loss.
         spec_augment: audio tower only, where its inputs are spectra; null switches it off.
@@ -70,6 +74,8 @@ class PretrainOptions(Options):
     warmup_steps: int = Field(default=100, ge=0)
     max_minutes: float | None = Field(default=None, gt=0)
     contrastive_loss: Literal["clip", "siglip"] = "clip"
+    smallest_crop: float = Field(default=0.7, gt=0, le=1)
+    mirror: bool = True
     captioning_weight: float = Field(default=0.0, ge=0)
     spec_augment: SpecAugmentOptions | None = SpecAugmentOptions()
     speeds: tuple[Annotated[float, Field(ge=0.5, le=2)], ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -116,3 +117,13 @@ def test_a_tower_without_a_text_tower_of_these_texts_is_refused(tmp_path: Path) 
 
 def _noted(losses: list[float]):  # type: ignore[no-untyped-def]
     return lambda _, metrics: losses.append(metrics["contrastive"])
+
+
+def test_pictures_can_be_shown_whole_and_as_they_are() -> None:
+    """Without crops and mirror images each visit is the picture itself; with both hardly any is."""
+    how: dict[str, Any] = {"smallest_crop": 1.0, "mirror": False}
+    whole = CaptionedPictures(pictures().pictures, [["a"]] * 6, [0.0] * 3, [1.0] * 3, 0, **how)
+    shown = {tuple((each * 255).round().flatten().int().tolist()) for each in whole.batch(0, 6).pixels}
+    assert shown == {tuple(each.flatten().int().tolist()) for each in whole.pictures}
+    cut = pictures().batch(0, 6).pixels * 0.25 + 0.5
+    assert not any(torch.allclose(row, each.float() / 255, atol=0.01) for row in cut for each in whole.pictures)
