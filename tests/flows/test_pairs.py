@@ -55,7 +55,7 @@ def test_the_report_shows_a_histogram_and_counts_what_was_learnt(filtered):
     assert all(f"<figcaption>caption, {split}</figcaption>" in section for split in Split)
     gone = len(left_out_ids(folder))
     train = result.dataset.by_split["train"]
-    assert f"{gone} of {train} pairs left out" in section and section.count("not filtered") == 2
+    assert f"{gone} of {train} pairs left out" in section and section.count("not filtered</p>") == 2
     assert f"<td>{train - gone}</td>" in page[page.index('id="data"') :]
 
 

@@ -53,8 +53,8 @@ class PretrainOptions(Options):
         seed: makes initialisation, data order and augmentation.
         contrastive_loss: image tower only: `clip` (softmax over the batch, Radford et al., 2021), or `siglip`
             (a sigmoid for each pair, with a bias learned beside the scale, Zhai et al., 2023).
-        smallest_crop: image tower only, on a dataset: each visit shows a part of the picture, each of its sides at least
-            this share of the whole; 1 shows all of it, as captions that name places want.
+        smallest_crop: image tower only, on a dataset: each visit shows a part of the picture, whose sides are at least
+            this share of the whole ones; 1 shows all of it, as captions that name places want.
         mirror: image tower only, on a dataset: every other visit is mirrored, which captions that tell left from right
             do not bear.
         captioning_weight: image tower only: weight of the caption loss of a throwaway decoder on the patch states,
