@@ -10,6 +10,7 @@ import numpy as np
 from multimodal.encoders.base import Encoder
 from multimodal.latents import LatentStore
 from multimodal.pairs.known import KnownScores, Scores
+from multimodal.retrieval import unit_rows
 from multimodal.sample import Sample, content_digest
 
 Progress = Callable[[int, int], None]
@@ -88,9 +89,8 @@ def _cosines(
     place = {text_id: row for row, text_id in enumerate(distinct)}
     of_id = {text_id: text for (_, text_id), text in zip(pairs, texts, strict=True)}
     vectors = np.concatenate(list(_text_vectors([of_id[text_id] for text_id in distinct], encoder, batch_size)))
-    contents = np.stack([store.pooled(content_id) for content_id, _ in pairs])
-    contents = contents / np.maximum(np.linalg.norm(contents, axis=1, keepdims=True), 1e-9)
-    own = vectors[[place[text_id] for _, text_id in pairs]]
+    contents = unit_rows([store.pooled(content_id) for content_id, _ in pairs])
+    own = unit_rows(list(vectors))[[place[text_id] for _, text_id in pairs]]
     return np.asarray((contents * own).sum(1), dtype=np.float32), len(distinct)
 
 
