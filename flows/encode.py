@@ -30,9 +30,15 @@ CODE = ("encoders", *DECODERS, "latents", "storage.py", "stored_contents.py")
 
 @dataclass(frozen=True, slots=True)
 class EncodedDataset:
-    """What the encode stage returns: the latents of each modality that the dataset's tasks need."""
+    """What the encode stage returns: the latents of each modality that the dataset's tasks need.
+
+    Args:
+        latents: by modality.
+        pairs: folder of the pair scores that say which samples are left out; `flows.pairs` fills it in.
+    """
 
     latents: tuple[LatentsInfo, ...]
+    pairs: Path | None = None
 
     @property
     def by_modality(self) -> dict[Modality, LatentsInfo]:
@@ -56,7 +62,7 @@ def plan(config: PipelineConfig, dataset: DatasetInfo, encoders: EncodeOptions) 
 def _parts(options: EncoderOptions) -> dict[str, Any]:
     # Where it runs and how many at once changes nothing in the result.
     machine = {"device", "batch_size", "decode_in", "decode_workers"}
-    named = options.model_dump(mode="json", exclude={*machine, "pretrain", "weights", "allow_pickle"})
+    named = options.model_dump(mode="json", exclude={*machine, "pretrain", "weights", "allow_pickle", "origin"})
     cut = {"overlap", "trim_silence_db"}
     named = {key: value for key, value in named.items() if key not in cut} | options.changed(*cut)
     if options.storage is Storage.FLOAT16:

@@ -57,6 +57,8 @@ def build_encoder(options: EncoderOptions, modality: Modality) -> Encoder:
     builders = BUILDERS[modality]
     if options.kind not in builders:
         raise EncoderError(f"'{options.kind}' is no {modality} encoder; use {' or '.join(builders)}")
+    if (options.weights or "").startswith("models:/"):
+        raise EncoderError(f"{options.weights} must be fetched first: run a flow, or use registry.fetch_encoder")
     module, name = builders[options.kind].split(":")
     build = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     encoder: Encoder = build(options)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from multimodal.errors import EncoderError
 from multimodal.sample import Modality
 from multimodal.storage import Precision, Storage, stored_fingerprint
 
@@ -146,6 +147,19 @@ class Encoder(ABC):
     @abstractmethod
     def encode(self, batch: Sequence[Tensor]) -> EncoderOutput:
         """Hidden states of preprocessed contents; a batch of one equals a row of a batch (to float tolerance)."""
+
+    @property
+    def has_text_side(self) -> bool:
+        """Whether `embed_texts` gives vectors of texts that `pooled` ones can be compared with."""
+        return False
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Vectors of texts in the space of `pooled`, normalised, float32 [texts, pooled_size] on the CPU.
+
+        Raises:
+            EncoderError: the encoder has no text side.
+        """
+        raise EncoderError(f"this encoder of {self.modality} has no text side to compare texts with")
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -150,19 +150,39 @@ def embed_texts(encoder: Encoder, texts: Sequence[str]) -> Tensor:
     Raises:
         EncoderError: the encoder has no text tower that these texts can be given to.
     """
+    ids, encoder = text_ids(encoder, texts)
+    embeddings: Tensor = encoder.model.encode_text(ids.to(encoder.device), normalize=True)
+    return embeddings.float().cpu()
+
+
+def text_ids(encoder: Encoder, texts: Sequence[str]) -> tuple[Tensor, ImageEncoder]:
+    """Ids of texts for an encoder's text tower, int64 [texts, context], and that encoder.
+
+    Raises:
+        EncoderError: as of `embed_texts`.
+    """
     if not isinstance(encoder, ImageEncoder):
         raise EncoderError(f"an encoder of {encoder.modality} has no text tower; CLIP models of pictures have one")
     tokenizer, model = _own_tokenizer(), encoder.model
-    text_config = encoder.config["model_cfg"].get("text_cfg") or {}
-    size = text_config.get("vocab_size", tokenizer.vocab_size)
-    if not hasattr(model, "encode_text") or "hf_tokenizer_name" in text_config or size < tokenizer.vocab_size:
+    if not has_text_tower(encoder):
         raise EncoderError(
             f"the image encoder has no text tower of open_clip's own vocabulary of {tokenizer.vocab_size} tokens; "
             "use a CLIP model that has one"
         )
-    ids = tokenizer(list(texts), context_length=model.context_length).to(encoder.device)
-    embeddings: Tensor = model.encode_text(ids, normalize=True)
-    return embeddings.float().cpu()
+    return tokenizer(list(texts), context_length=model.context_length), encoder
+
+
+def has_text_tower(encoder: Encoder) -> bool:
+    """Whether the encoder is of pictures and has a text tower of open_clip's own byte-pair vocabulary."""
+    if not isinstance(encoder, ImageEncoder):
+        return False
+    text_config = encoder.config["model_cfg"].get("text_cfg") or {}
+    size = text_config.get("vocab_size", _own_tokenizer().vocab_size)
+    return (
+        hasattr(encoder.model, "encode_text")
+        and "hf_tokenizer_name" not in text_config
+        and size >= (_own_tokenizer().vocab_size)
+    )
 
 
 def _tokenizer_of(loaded: OpenClipModel) -> Any:

@@ -86,6 +86,19 @@ class ImageEncoder(Encoder):
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool)
         return EncoderOutput(tokens.float().cpu(), mask, pooled.float().cpu())
 
+    @property
+    def has_text_side(self) -> bool:
+        """Whether it is a CLIP model with a text tower of open_clip's own vocabulary."""
+        from multimodal.encoders.clip_text import has_text_tower
+
+        return has_text_tower(self)
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """CLIP embeddings of texts; see `multimodal.encoders.clip_text`."""
+        from multimodal.encoders.clip_text import embed_texts
+
+        return embed_texts(self, texts)
+
     def save(self, folder: Path) -> None:
         """Write the folder that open_clip reads as `local-dir:`; in float16 where that loses nothing."""
         with new_folder(folder) as new:

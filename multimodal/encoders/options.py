@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from multimodal.encoders.pretraining.options import PretrainOptions
 from multimodal.options import Options
+from multimodal.pairs.options import PairOptions
 from multimodal.runners.options import Runner, RunnerOptions
 from multimodal.sample import Modality
 from multimodal.storage import Storage
@@ -15,29 +17,6 @@ from multimodal.storage import Storage
 SOUND_KINDS = ("whisper", "wav2vec2", "clap")
 PRETRAINED_KINDS = ("transformers", "clap")
 """Kinds of towers that are not trained from scratch here."""
-
-
-class PretrainOptions(Options):
-    """How a tower is trained from scratch.
-
-    Args:
-        steps: optimiser steps.
-        batch_size: samples a step.
-        learning_rate: peak of the warm-up and cosine schedule.
-        max_minutes: stop early (with the schedule scaled to fit) when this runs out.
-        seed: makes initialisation, data order and augmentation.
-        captioning_weight: image tower only: weight of the caption loss of a throwaway decoder on the patch states,
-            beside the contrastive loss.
-    """
-
-    steps: int = Field(default=1000, ge=1)
-    batch_size: int = Field(default=128, ge=2)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.05, ge=0)
-    warmup_steps: int = Field(default=100, ge=0)
-    max_minutes: float | None = Field(default=None, gt=0)
-    captioning_weight: float = Field(default=0.0, ge=0)
-    seed: int = 0
 
 
 class EncoderOptions(Options):
@@ -48,8 +27,9 @@ class EncoderOptions(Options):
             `whisper`, `wav2vec2` (wav2vec 2.0, HuBERT and WavLM) or `clap` (audio), `bytes` (text: a T5 encoder over
             bytes, ByT5).
         model: architecture: an open_clip model name, or a JSON file of a small one. None: the weights' folder says.
-        weights: an open_clip pretrained tag, a hub id, or a local file or folder (safetensors).
-            None: the tower is pretrained on the train split of the run's own dataset, as `pretrain` says.
+        weights: an open_clip pretrained tag, a hub id, a local file or folder (safetensors), or a registered encoder
+            (`models:/name/3`, `models:/name@champion`), which the flows fetch.
+            None: the tower is trained on the train split of the run's own dataset, as `pretrain` says.
         allow_pickle: also load pickled checkpoints, with torch's `weights_only`; otherwise they are refused.
         pretrain: how, where `weights` is None.
         batch_size: contents encoded at once; `auto` measures. Halved whenever memory runs out.
@@ -66,6 +46,7 @@ class EncoderOptions(Options):
         decode_in: `threads`, or `processes`, which take seconds to start, and keep a decoder that dies from ending
             the run.
         device: "cpu", "cuda", or "auto" for the GPU where there is one.
+        origin: the registered version that `weights` was fetched from; the flows fill it in.
     """
 
     kind: Literal["open_clip", "transformers", "whisper", "wav2vec2", "clap", "bytes"]
@@ -82,6 +63,7 @@ class EncoderOptions(Options):
     decode_workers: int = Field(default=0, ge=0, le=256)
     decode_in: Literal["threads", "processes"] = "threads"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    origin: str = ""
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> EncoderOptions:
@@ -106,6 +88,7 @@ class EncodeOptions(Options):
 
     Args:
         image, audio, text: the encoders.
+        pairs: score how well pictures and sounds go with their texts, and leave out those that do not; None: neither.
         probe: how many stored contents of each modality are encoded again and compared, whenever the stage has
             something to do; 0: none.
         runner: who encodes: threads of this process, `processes`, or `ray`.
@@ -114,6 +97,7 @@ class EncodeOptions(Options):
     image: EncoderOptions | None = None
     audio: EncoderOptions | None = None
     text: EncoderOptions | None = None
+    pairs: PairOptions | None = None
     probe: int = Field(default=4, ge=0)
     runner: Runner = RunnerOptions()
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from multimodal.evaluation.decontamination import Decontamination
 from multimodal.evaluation.report.check_charts import CheckChart, check_charts
+from multimodal.evaluation.report.pair_charts import pair_charts
 from multimodal.fingerprint import read_index
 from multimodal.ingest.profile import LanguageCount, read_profile
+from multimodal.pairs.filtered import FilteredDataset
 from multimodal.sample import Sample, Split
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class DataCard:
         checks: what each check of ingest measured.
         flags: samples that stand out, by modality and feature.
         languages: rows by the language of their texts, where ingest was asked for languages.
+        pairs: how well texts go with their contents, by task and split; none where that was not scored.
     """
 
     fingerprint: str
@@ -68,6 +71,7 @@ class DataCard:
     checks: tuple[CheckChart, ...] = ()
     flags: tuple[Share, ...] = ()
     languages: tuple[Share, ...] = ()
+    pairs: tuple[CheckChart, ...] = ()
 
     @property
     def licences(self) -> bool:
@@ -77,7 +81,7 @@ class DataCard:
 
 def data_card(dataset: Dataset, decontamination: Decontamination | None = None) -> DataCard:
     """The data card of a dataset on disk."""
-    info, samples = dataset.info, dataset.samples()
+    info, samples = dataset.info, dataset.samples()  # without what pair scores leave out
     counts = info.counts
     profile = read_profile(info.ledger)
     fates = {"kept": counts.kept, "duplicate": counts.duplicate, "quarantined": counts.quarantined}
@@ -95,6 +99,7 @@ def data_card(dataset: Dataset, decontamination: Decontamination | None = None) 
         if profile
         else (),
         languages=_languages(profile.languages) if profile else (),
+        pairs=tuple(pair_charts(dataset.pairs)) if isinstance(dataset, FilteredDataset) else (),
     )
 
 
