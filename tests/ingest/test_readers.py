@@ -367,3 +367,11 @@ def test_sidecars_in_capitals_are_sidecars(tmp_path, picture):
         ("c.jpg", "three", None),
         ("lost.TXT", None, Reason.MISSING_FILE),
     ]
+
+
+@pytest.mark.parametrize(("name", "first"), [("a.jsonl", '{"text": "one"}'), ("a.txt", "one two")])
+def test_a_line_that_is_too_long_has_that_reason(tmp_path, name, first):
+    """No more of it than the bound is held; it is not taken for damaged JSON, nor for a text."""
+    (tmp_path / name).write_text(f"{first}\n{'y' * (9 << 20)}\n{first}\n")
+    rows = list(open_reader(SourceOptions(name="s", path=tmp_path / name, task="infill")).rows())
+    assert [row.problem for row in rows] == [None, Reason.TEXT_TOO_LONG, None]
