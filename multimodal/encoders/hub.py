@@ -81,10 +81,10 @@ def local_copy(
         return Path(name).expanduser()
     usable = [*weights, *(pickled if allow_pickle else ())]
     cached = require_reachable(name, cure, [file for file in usable if "*" not in file])
-    folder = _snapshot(name, [*DESCRIPTIONS, *weights], cached)
+    folder = _snapshot(name, [*DESCRIPTIONS, *weights], cached, cure)
     if _holds(folder, weights):
         return folder
-    if allow_pickle and _holds(folder := _snapshot(name, [*DESCRIPTIONS, *pickled], cached), pickled):
+    if allow_pickle and _holds(folder := _snapshot(name, [*DESCRIPTIONS, *pickled], cached, cure), pickled):
         return folder
     raise EncoderError(
         f"the hub's '{name}' has no {' or '.join(usable)}; name a model that is published in safetensors, "
@@ -92,14 +92,17 @@ def local_copy(
     )
 
 
-def _snapshot(name: str, files: Sequence[str], cached: bool) -> Path:
+def _snapshot(name: str, files: Sequence[str], cached: bool, cure: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    with no_progress_bars():
-        try:
+    try:
+        with no_progress_bars():
             return Path(snapshot_download(name, allow_patterns=list(files), local_files_only=cached))
-        except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
+        if not cached:
             raise EncoderError(f"'{name}' cannot be had from the hub: {str(error)[:300]}") from error
+    require_answer(cure, f"the hub's cache lacks files of '{name}', and ")
+    return _snapshot(name, files, False, cure)
 
 
 def _holds(folder: Path, files: Sequence[str]) -> bool:

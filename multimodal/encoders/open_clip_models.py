@@ -56,7 +56,7 @@ def open_clip_model(options: EncoderOptions) -> OpenClipModel:
         return OpenClipModel(*_create(config))
     if is_local(options.weights):
         return _of_path(Path(options.weights).expanduser(), options)
-    if options.model is None:
+    if options.model is None and "/" in options.weights:
         cure = shipped_instead(_SHIPPED)
         folder = local_copy(options.weights, cure, options.allow_pickle, (WEIGHTS,), (PICKLED,))
         return _of_path(folder, options)
@@ -89,12 +89,13 @@ def _of_path(path: Path, options: EncoderOptions) -> OpenClipModel:
     return loaded
 
 
-def _of_tag(name: str, tag: str, allow_pickle: bool) -> OpenClipModel:
+def _of_tag(name: str | None, tag: str, allow_pickle: bool) -> OpenClipModel:
     """A published model, with QuickGELU where the tag's weights were trained with it."""
     from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
     from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
     config = _architecture(name)
+    name = str(name)
     source = get_pretrained_cfg(name, tag)
     if not source:
         known = ", ".join(list_pretrained_tags_by_model(name)) or "none"

@@ -42,7 +42,7 @@ def require_weights(folder: Path, allow_pickle: bool, what: str) -> None:
         EncoderError: there is no config, there are no weights, or pickled ones only and these are not allowed.
     """
     pickled = sorted(path.name for path in folder.glob("*") if path.suffix in PICKLES)
-    has_safetensors = any(folder.glob("*.safetensors"))
+    has_safetensors = any(folder.glob("model*.safetensors"))
     if pickled and not has_safetensors and not allow_pickle:
         raise EncoderError(f"{what}: {refusal(folder / pickled[0])}")
     if not (folder / "config.json").is_file() or not (has_safetensors or pickled):

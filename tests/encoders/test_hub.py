@@ -129,6 +129,19 @@ def test_a_model_comes_without_the_pickles_beside_it(hub: Hub, tmp_path: Path) -
     assert hub.asked == []
 
 
+def test_a_cache_that_lacks_a_file_is_filled_up(hub: Hub, tmp_path: Path) -> None:
+    """Other programs fetch single files; what they did not need is asked for, and only that."""
+    hub.folders["org/tower"] = vision_repository(tmp_path / "repository")
+    options = EncoderOptions(kind="transformers", weights="org/tower", device="cpu")
+    encoder = build_encoder(options, Modality.IMAGE)
+    (missing,) = (tmp_path / "cache").rglob("preprocessor_config.json")
+    missing.resolve().unlink()
+    missing.unlink()
+    hub.asked.clear()
+    assert build_encoder(options, Modality.IMAGE).fingerprint == encoder.fingerprint
+    assert set(hub.asked) == {"preprocessor_config.json"}
+
+
 def test_a_repository_of_pickles_is_refused_without_asking_for_them(hub: Hub, tmp_path: Path) -> None:
     """The message says what is missing; where pickles are allowed they are fetched, and still never run."""
     hub.folders["org/old"] = folder = tmp_path / "old"
