@@ -5,7 +5,7 @@
 clip-retrieval is installed into an environment of its own, without its dependencies: it runs on the torch and open_clip
 of this one. Its own reader (a DataLoader with two workers), runner, mapper and writer run on the very model that the
 stage runs, with random weights, in turns in one process; loading is not counted. clip-retrieval keeps one vector of a
-picture in float16, the stage all its tokens too. `precision: auto` is how the stage would be used. Processor time counts
+picture in float16, the stage all its tokens too. `precision: auto` is how the stage would be used. Processor time is of
 all processes; the least of two turns counts.
 """
 
@@ -26,8 +26,8 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 
 # What its modules import that this environment lacks, found by trying.
 NEEDED = (
-    "clip-retrieval", "all-clip", "webdataset", "fire", "termcolor", "braceexpand", "flask-restful", "flask-cors", "aniso8601",
-    "pytz", "prometheus-client", "sentence-transformers", "embedding-reader", "autofaiss", "faiss-cpu", "img2dataset",
+    "clip-retrieval", "all-clip", "webdataset", "fire", "termcolor", "braceexpand", "flask-restful", "flask-cors",
+    "aniso8601", "pytz", "prometheus-client", "sentence-transformers", "embedding-reader", "autofaiss", "faiss-cpu", "img2dataset",
     "exifread", "multilingual-clip", "ftfy", "h5py", "wandb", "platformdirs", "xxhash", "clip",
 )  # fmt: skip
 
@@ -56,7 +56,9 @@ def turns(theirs, ours):
         found["ours"].append(cost(lambda: ours(turn)))
     print(json.dumps({name: [min(each) for each in zip(*costs)] for name, costs in found.items()}))
 """
-CLIP_RETRIEVAL = TURNS + """
+CLIP_RETRIEVAL = (
+    TURNS
+    + """
 import open_clip
 from multimodal.encoders import stage
 from clip_retrieval.clip_inference.mapper import ClipMapper
@@ -81,8 +83,9 @@ if __name__ == "__main__":
     mapper = ClipMapper.__new__(ClipMapper)
     mapper.enable_image, mapper.enable_text, mapper.enable_metadata, mapper.device = True, False, False, "cpu"
     mapper.model_img = encoder.model.encode_image
+    transform = encoder._preprocess
     def theirs(turn):
-        reader = lambda sampler: FilesReader(sampler, encoder._preprocess, None, str(files), BATCH, 2, enable_text=False)
+        reader = lambda sampler: FilesReader(sampler, transform, None, str(files), BATCH, 2, enable_text=False)
         writer = lambda number: NumpyWriter(number, str(FOLDER / f"npy-{turn}"), False, True, False, 1)
         Runner(reader, lambda: mapper, writer, Silent, 1)(0)
     def ours(turn):
@@ -91,7 +94,10 @@ if __name__ == "__main__":
         print(turn, info.precision, info.pace.line)
     turns(theirs, ours)
 """
-TRANSFORMERS = TURNS + """
+)
+TRANSFORMERS = (
+    TURNS
+    + """
 import io
 import numpy, soundfile
 from multimodal.encoders import stage
@@ -115,6 +121,7 @@ if __name__ == "__main__":
         print(turn, info.precision, info.pace.line)
     turns(theirs, ours)
 """
+)
 
 
 @pytest.fixture(scope="module")
