@@ -27,8 +27,8 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 # What its modules import that this environment lacks, found by trying.
 NEEDED = (
     "clip-retrieval", "all-clip", "webdataset", "fire", "termcolor", "braceexpand", "flask-restful", "flask-cors",
-    "aniso8601", "pytz", "prometheus-client", "sentence-transformers", "embedding-reader", "autofaiss", "faiss-cpu", "img2dataset",
-    "exifread", "multilingual-clip", "ftfy", "h5py", "wandb", "platformdirs", "xxhash", "clip",
+    "aniso8601", "pytz", "prometheus-client", "sentence-transformers", "embedding-reader", "autofaiss", "faiss-cpu",
+    "img2dataset", "exifread", "multilingual-clip", "ftfy", "h5py", "wandb", "platformdirs", "xxhash", "clip",
 )  # fmt: skip
 
 TURNS = """
