@@ -5,7 +5,7 @@
 clip-retrieval is installed into an environment of its own, without its dependencies: it runs on the torch and open_clip
 of this one. Its own reader (a DataLoader with two workers), runner, mapper and writer run on the very model that the
 stage runs, with random weights, in turns in one process; loading is not counted. clip-retrieval keeps one vector of a
-picture in float16, the stage all its tokens too. `precision: auto` is how the stage would be used. Processor time counts
+picture in float16, the stage all its tokens too. `precision: auto` is how the stage would be used. Processor time is of
 all processes; the least of two turns counts.
 """
 
@@ -26,9 +26,9 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 
 # What its modules import that this environment lacks, found by trying.
 NEEDED = (
-    "clip-retrieval", "all-clip", "webdataset", "fire", "termcolor", "braceexpand", "flask-restful", "flask-cors", "aniso8601",
-    "pytz", "prometheus-client", "sentence-transformers", "embedding-reader", "autofaiss", "faiss-cpu", "img2dataset",
-    "exifread", "multilingual-clip", "ftfy", "h5py", "wandb", "platformdirs", "xxhash", "clip",
+    "clip-retrieval", "all-clip", "webdataset", "fire", "termcolor", "braceexpand", "flask-restful", "flask-cors",
+    "aniso8601", "pytz", "prometheus-client", "sentence-transformers", "embedding-reader", "autofaiss", "faiss-cpu",
+    "img2dataset", "exifread", "multilingual-clip", "ftfy", "h5py", "wandb", "platformdirs", "xxhash", "clip",
 )  # fmt: skip
 
 TURNS = """
@@ -83,8 +83,9 @@ if __name__ == "__main__":
     mapper = ClipMapper.__new__(ClipMapper)
     mapper.enable_image, mapper.enable_text, mapper.enable_metadata, mapper.device = True, False, False, "cpu"
     mapper.model_img = encoder.model.encode_image
+    transform = encoder._preprocess
     def theirs(turn):
-        reader = lambda sampler: FilesReader(sampler, encoder._preprocess, None, str(files), BATCH, 2, enable_text=False)
+        reader = lambda sampler: FilesReader(sampler, transform, None, str(files), BATCH, 2, enable_text=False)
         writer = lambda number: NumpyWriter(number, str(FOLDER / f"npy-{turn}"), False, True, False, 1)
         Runner(reader, lambda: mapper, writer, Silent, 1)(0)
     def ours(turn):
