@@ -18,7 +18,7 @@ from prefect.exceptions import FlowPauseTimeout
 from prefect.input import RunInput
 
 from flows.artifacts import Summary
-from flows.encode import EncodedDataset
+from flows.encode import EncodedDataset, as_encoded
 from flows.evaluate import metrics_of
 from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES, StagePlan, run_stage
@@ -32,6 +32,7 @@ from multimodal.evaluation.report import stamp_verdict
 from multimodal.fingerprint import code_version, write_file
 from multimodal.model_card import model_card, package_facts
 from multimodal.package import ModelPackage, modalities_of, write_package
+from multimodal.pairs.filtered import open_dataset
 from multimodal.predictor import Row
 from multimodal.promotion import rules_table
 from multimodal.registry import ModelVersionInfo, describe_version, find_version, promote_version, register_model
@@ -206,6 +207,7 @@ def make_package(
     trained: TrainResult,
 ) -> ModelPackage:
     """One folder with all that prediction needs, and a few test samples that it must answer alike wherever it is."""
+    encoders = as_encoded(encoders, encoded)
     chosen = {modality: encoders.of(modality) for modality in modalities_of(trained.checkpoint)}
     # A model that was trained further also reads what its earlier data had; those encoders must have weights.
     known = {info.modality for info in encoded.latents}
@@ -214,7 +216,7 @@ def make_package(
         for modality, options in chosen.items()
         if options and (modality in known or options.weights)
     }
-    probe = list(probe_rows(Dataset(dataset.path), config))
+    probe = list(probe_rows(open_dataset(dataset.path, encoded.pairs), config))
     folder = config.workspace / "packages"
     return write_package(folder, trained.checkpoint, built, encoders, config.sampler, probe)
 

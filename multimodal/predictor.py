@@ -232,7 +232,7 @@ class Predictor:
         encoder, indices = self.encoders[modality], list(tensors)
         for start in range(0, len(indices), GENERATE_AT_ONCE):
             chunk = indices[start : start + GENERATE_AT_ONCE]
-            output = encoder.encode([tensors[index] for index in chunk])
+            output = encoder([tensors[index] for index in chunk])
             mask, pooled = output.attention_mask, output.pooled.float().cpu().numpy()
             stored = quantize(output.hidden_states[mask], encoder.storage).cpu().split(mask.sum(1).tolist())
             readings = output.readings or [""] * len(chunk)

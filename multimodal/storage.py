@@ -1,4 +1,4 @@
-"""The types in which hidden states are stored; options and stores share them, so that this file loads nothing heavy."""
+"""The types in which hidden states are computed and stored; options and stores share them: nothing heavy is loaded."""
 
 from __future__ import annotations
 
@@ -19,11 +19,25 @@ class Storage(StrEnum):
     INT8 = "int8"
 
 
-def stored_fingerprint(encoder_fingerprint: str, storage: Storage) -> str:
-    """The fingerprint of an encoder whose states are stored so, 16 hex digits: the key of their store.
+AUTO = "auto"
+"""Where an option may be found out by measuring."""
 
-    float16 leaves it as it is: stores from before there was a choice stay where they are.
+
+class Precision(StrEnum):
+    """What a frozen encoder computes in.
+
+    `bfloat16` is for matrix products and convolutions; weights, sums and norms stay in `float32`.
     """
-    if storage is Storage.FLOAT16:
-        return encoder_fingerprint
-    return digest([encoder_fingerprint, storage])[:16]
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+def stored_fingerprint(encoder_fingerprint: str, storage: Storage, precision: Precision = Precision.FLOAT32) -> str:
+    """The fingerprint of an encoder whose states are computed and stored so, 16 hex digits: the key of their store.
+
+    float16 of float32 leaves it as it is: stores from before there was a choice stay where they are.
+    """
+    chosen: list[str] = [] if storage is Storage.FLOAT16 else [storage]
+    chosen += [] if precision is Precision.FLOAT32 else [f"computed in {precision}"]
+    return digest([encoder_fingerprint, *chosen])[:16] if chosen else encoder_fingerprint

@@ -11,12 +11,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors", "fingerprint", "options", "figures", "data_uris", "storage"},
-    {"sample", "promotion", "merkle", "ledger_balance"},
+    {"sample", "promotion", "merkle", "ledger_balance", "runners"},
     {
         "synthetic",
         "latents",
         "retrieval",
         "dataset",
+        "stored_contents",
         "media_parts",
         "parts",
         "ledger",
@@ -26,9 +27,20 @@ LAYERS = (
         "decoder",
         "optimizer",
     },
-    {"encoders", "ingest"},
-    {"generation", "training", "evaluation", "predictor", "package", "model_card", "verification", "lineage", "upkeep"},
-    {"registry", "serving", "tracking", "pyfunc_model"},
+    {"encoders", "ingest", "pairs"},
+    {
+        "generation",
+        "training",
+        "evaluation",
+        "predictor",
+        "bulk_prediction",
+        "package",
+        "model_card",
+        "verification",
+        "lineage",
+        "upkeep",
+    },
+    {"registry", "serving", "encoder_serving", "tracking", "pyfunc_model", "pyfunc_encoder"},
     {"config"},
     {"sweep", "bench", "selfcheck"},
     {"flows"},
@@ -39,10 +51,10 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 TORCH_ONLY = {"diffusion", "decoder"}
 ALLOWED = {
     "prefect": {"flows"},
-    "prefect_ray": {"flows"},
-    "mlflow": {"tracking", "registry", "serving", "pyfunc_model"},
+    "ray": {"runners"},
+    "mlflow": {"tracking", "registry", "serving", "encoder_serving", "pyfunc_model", "pyfunc_encoder"},
     "optuna": {"sweep"},
-    "peft": {"training"},
+    "peft": {"encoders", "training"},
     "huggingface_hub": {"encoders", "generation"},
     "open_clip": {"encoders", "tokenizer"},
     "transformers": {"encoders", "tokenizer", "bench"},
@@ -52,6 +64,7 @@ HEAVY = (
     "open_clip",
     "transformers",
     "peft",
+    "ray",
     "mlflow",
     "optuna",
     "prefect",
@@ -198,6 +211,6 @@ def test_a_training_is_repeated_when_code_that_it_runs_changes():
     """Every part that training imports is in its fingerprint, but for parts that only carry or store data."""
     from multimodal.training.job import CODE
 
-    carriers = {"errors", "options", "sample", "fingerprint", "dataset", "latents"}
+    carriers = {"errors", "options", "sample", "fingerprint", "dataset", "latents", "pairs"}
     parts = {one.target_part for one in IMPORTS if one.part == "training"} - carriers - {None}
     assert parts - {name.removesuffix(".py").split("/")[0] for name in CODE} == set()

@@ -1,48 +1,58 @@
-"""The encode stage for one modality: contents that the latent store lacks go through the encoder, shard by shard."""
+"""Contents of one modality that a latent store lacks go through the encoder, shard by shard."""
 
 from __future__ import annotations
 
-import os
-from collections import deque
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from multimodal.dataset import Dataset
 from multimodal.encoders.base import Encoder
-from multimodal.errors import MediaError
+from multimodal.encoders.poison import without_poison
+from multimodal.encoders.probe import draw, probe_store
+from multimodal.encoders.shard import Done, EncodedShard, ShardEncoder, ShardOptions
 from multimodal.fingerprint import read_index
-from multimodal.latents import CONTENTS_PER_SHARD, LatentsInfo, LatentStore, LatentWriter
-from multimodal.latents.quantize import quantize
+from multimodal.latents import CONTENTS_PER_SHARD, FinishedShard, LatentsInfo, LatentStore, LatentWriter, Pace
+from multimodal.latents.pace import Step, StepSeconds
 from multimodal.sample import Content, Modality
+from multimodal.stored_contents import stored_contents
 
 Progress = Callable[[int, int], None]
-BATCHES_PER_WINDOW = 8
-"""Contents are sorted by length within a window of this many batches, so that batches hold little padding."""
+
+Shards = Iterable[EncodedShard | FinishedShard]
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A content after preprocessing, or what went wrong."""
+@dataclass(slots=True)
+class Spent:
+    """What an encode took so far, filled by whoever encodes and writes.
 
-    content_id: str
-    inputs: Tensor | None
-    problem: str = ""
+    Args:
+        steps: seconds by `Step`.
+        batch_size: of the last batch.
+        decoders, encoders: that worked side by side.
+        written: contents of the shards that are in the store.
+        writing: the shard that is being written.
+    """
+
+    steps: StepSeconds = field(default_factory=StepSeconds)
+    batch_size: int = 0
+    decoders: int = 1
+    encoders: int = 1
+    written: int = 0
+    writing: Future[None] | None = None
+
+
+Runner = Callable[[Iterator[Sequence[Content]], Done, Spent], Shards]
+"""Turns the contents of shards into shards, here or elsewhere; says how many contents are done, and with what."""
 
 
 def missing_contents(dataset: Dataset, modality: Modality, store_path: Path) -> list[str]:
     """Contents of a dataset that a store neither holds nor is known to fail on; needs no encoder."""
     wanted = dataset.content_ids(modality)
-    if read_index(store_path) is None:
-        return wanted
-    store = LatentStore(store_path)
-    return [content_id for content_id in wanted if content_id not in store and content_id not in store.failed]
+    return wanted if read_index(store_path) is None else _lacking(wanted, LatentStore(store_path))
 
 
 def encode_dataset(
@@ -54,84 +64,105 @@ def encode_dataset(
     *,
     batch_size: int = 64,
     contents_per_shard: int = CONTENTS_PER_SHARD,
+    options: ShardOptions | None = None,
+    probe: int = 0,
+    runner: Runner | None = None,
 ) -> LatentsInfo:
     """Encode the contents of one modality that the store lacks.
 
-    A killed run goes on from its last finished shard. A content that cannot be preprocessed is noted as failed.
+    A killed run goes on from its last written shard: what it has to do again is at most one finished shard, which was
+    being written, and what it had begun of the next. A content that cannot be decoded or encoded is noted as failed.
 
     Args:
         progress: called with (contents done, contents that were missing).
+        batch_size: contents encoded at once, where `options` says nothing.
+        options: how shards are encoded.
+        probe: so many contents that the store holds are encoded again first, and compared.
+        runner: who encodes the shards; None: this process.
 
     Raises:
         DatasetError: the store at the path was made by another encoder.
+        EncoderError: the encoder gives other latents than those stored, or fails on everything.
+        RunnerError: the runner's workers died again and again.
     """
-    writer = LatentWriter(store_path, encoder.fingerprint, encoder.hidden_size, contents_per_shard, encoder.storage)
-    with writer:
-        # Asked while the store is held: `latents gc` must not remove what was just found to be there.
-        missing, done = missing_contents(dataset, modality, store_path), 0
-        contents = dataset.contents(missing, modality) if missing else iter(())
-        for window in _windows(_prepare(contents, encoder, 4 * batch_size), BATCHES_PER_WINDOW * batch_size):
-            for batch in _batches(window, batch_size):
-                _encode(batch, encoder, writer)
-                done += len(batch)
-                if progress is not None:
-                    progress(done, len(missing))
-    return _info(dataset, modality, store_path, len(missing))
+    options = options or ShardOptions(batch_size)
+    wanted = dataset.content_ids(modality)
+    spent, started = Spent(batch_size=options.batch_size), time.perf_counter()
+    with LatentWriter(
+        store_path, encoder.fingerprint, encoder.hidden_size, storage=encoder.storage, card=encoder.card.to_json()
+    ) as writer:
+        # Opened while the store is held: `latents gc` must not remove what was just found to be there.
+        store = LatentStore(store_path)
+        missing, done = _lacking(wanted, store), 0
+        if probe and len(store):
+            stored = [content_id for content_id in wanted if content_id in store]
+            probe_store(store, dataset, encoder, draw(stored, probe, dataset.path.name))
 
+        def count(contents: int) -> None:
+            nonlocal done
+            done += contents
+            if progress is not None:
+                progress(done, len(missing))
+            # The next batch might finish a second shard beside the one that is being written.
+            if spent.writing is not None and done - spent.written + spent.batch_size >= 2 * contents_per_shard:
+                spent.writing.result()
 
-def _prepare(contents: Iterable[Content], encoder: Encoder, lookahead: int) -> Iterator[_Prepared]:
-    """Preprocess in threads, in order, at most `lookahead` contents ahead of the consumer."""
-    pending: deque[Future[_Prepared]] = deque()
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="preprocess") as pool:
-        for content in contents:
-            pending.append(pool.submit(_prepare_one, content, encoder))
-            if len(pending) >= lookahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-
-
-def _prepare_one(content: Content, encoder: Encoder) -> _Prepared:
-    try:
-        return _Prepared(content.content_id, encoder.preprocess(content.data))
-    except MediaError as error:
-        return _Prepared(content.content_id, None, str(error))
-
-
-def _windows(prepared: Iterator[_Prepared], size: int) -> Iterator[list[_Prepared]]:
-    while window := list(islice(prepared, size)):
-        yield window
-
-
-def _batches(window: Sequence[_Prepared], batch_size: int) -> Iterator[list[_Prepared]]:
-    ordered = sorted(window, key=lambda item: 0 if item.inputs is None else item.inputs.numel())
-    for start in range(0, len(ordered), batch_size):
-        yield ordered[start : start + batch_size]
-
-
-def _encode(batch: Sequence[_Prepared], encoder: Encoder, writer: LatentWriter) -> None:
-    for item in batch:
-        if item.inputs is None:
-            writer.fail(item.content_id, item.problem)
-    ready = [(item.content_id, item.inputs) for item in batch if item.inputs is not None]
-    if not ready:
-        return
-    with torch.no_grad():
-        output = encoder.encode([inputs for _, inputs in ready])
-    mask = output.attention_mask
-    # Quantised where the states are; only what is stored travels.
-    states = quantize(output.hidden_states[mask], encoder.storage).cpu().split(mask.sum(1).tolist())
-    pooled = output.pooled.float().cpu().numpy()
-    readings = output.readings or [""] * len(ready)
-    for (content_id, _), state, vector, reading in zip(ready, states, pooled, readings, strict=True):
-        if state.is_finite and np.isfinite(vector).all():
-            writer.add_quantized(content_id, state, vector, reading)
-        else:
-            writer.fail(content_id, f"the encoder gave NaN, infinity, or a value beyond {encoder.storage}")
-
-
-def _info(dataset: Dataset, modality: Modality, store_path: Path, encoded: int) -> LatentsInfo:
-    store, wanted = LatentStore(store_path), dataset.content_ids(modality)
+        if missing:
+            run = runner or in_this_process(encoder, options)
+            if runner is None:
+                shards = shards_of(dataset.contents(missing, modality), contents_per_shard)
+            else:  # the same ones, read by whoever encodes them
+                shards = stored_contents(dataset, missing, modality, contents_per_shard)
+            write_behind(run(shards, count, spent), writer, spent)
+            store = LatentStore(store_path)
+    seconds = time.perf_counter() - started
+    pace = Pace(len(missing), seconds, dict(spent.steps), spent.decoders, spent.encoders, spent.batch_size)
     failed = tuple(content_id for content_id in wanted if content_id in store.failed)
-    count = sum(content_id in store for content_id in wanted)
-    return LatentsInfo(modality, store_path, store.encoder_fingerprint, store.hidden_size, count, failed, encoded)
+    held = sum(content_id in store for content_id in wanted)
+    return LatentsInfo(
+        modality, store_path, store.encoder_fingerprint, store.hidden_size, held, failed, len(missing),
+        pace if missing else None, encoder.precision,
+    )  # fmt: skip
+
+
+def in_this_process(encoder: Encoder, options: ShardOptions) -> Runner:
+    """Shards one after the other, the next being prepared meanwhile; one that fails is rescued."""
+
+    def run(shards: Iterator[Sequence[Content]], done: Done, spent: Spent) -> Shards:
+        with ShardEncoder(encoder, options) as shard_encoder:
+            spent.decoders = options.workers
+            yield from without_poison(shard_encoder, shards, done)
+            spent.batch_size = shard_encoder.batch_size
+
+    return run
+
+
+def shards_of(contents: Iterable[Content], size: int) -> Iterator[Sequence[Content]]:
+    """Contents in order, so many at a time."""
+    rest = iter(contents)
+    while part := list(islice(rest, size)):
+        yield part
+
+
+def write_behind(shards: Shards, writer: LatentWriter, spent: Spent | None = None) -> None:
+    """Write shards while the next is encoded; at most one that is finished waits to be in the store."""
+    spent = spent or Spent()
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as pool:
+        for shard in shards:
+            if spent.writing is not None:
+                spent.writing.result()
+            spent.writing = pool.submit(_write, shard, writer, spent)
+    if spent.writing is not None:
+        spent.writing.result()
+
+
+def _write(shard: EncodedShard | FinishedShard, writer: LatentWriter, spent: Spent) -> None:
+    finished, started = shard.finish(), time.perf_counter()
+    writer.add_shard(finished)
+    spent.written += finished.count + len(finished.failed)
+    spent.steps.add(finished.seconds)
+    spent.steps[Step.WRITE] += time.perf_counter() - started
+
+
+def _lacking(wanted: Sequence[str], store: LatentStore) -> list[str]:
+    return [content_id for content_id in wanted if content_id not in store and content_id not in store.failed]

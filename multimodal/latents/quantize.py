@@ -77,6 +77,15 @@ class QuantizedStates:
         scales = None if self.scales is None else self.scales.cpu()
         return QuantizedStates(self.codes.cpu(), scales, self.errors.cpu())
 
+    @classmethod
+    def join(cls, parts: Sequence[QuantizedStates]) -> Self:
+        """The tokens of several parts, one after the other; no parts give no tokens."""
+        if not parts:
+            return cls(torch.empty(0, 0), None, torch.empty(0, 2, dtype=torch.float64))
+        scales = [part.scales for part in parts if part.scales is not None]
+        codes, errors = torch.cat([part.codes for part in parts]), torch.cat([part.errors for part in parts])
+        return cls(codes, torch.cat(scales) if scales else None, errors)
+
     def split(self, lengths: Sequence[int]) -> list[QuantizedStates]:
         """Cut into parts of so many tokens each."""
         sizes = list(lengths)

@@ -25,19 +25,32 @@ BITS = {torch.float16: np.float16, torch.bfloat16: np.int16, torch.int8: np.int8
 
 
 @dataclass(frozen=True, slots=True)
-class LatentRow:
-    """One content before it is written.
+class LatentRows:
+    """Some contents before they are written; their tokens lie one content after the other.
 
     Args:
-        states: its tokens.
-        pooled: float32 [pooled_size].
-        reading: the text that the encoder itself reads off it.
+        lengths: tokens of each content.
+        states: all tokens.
+        pooled: float32 [contents, pooled_size].
+        readings: the text that the encoder itself reads off each.
     """
 
-    content_id: str
+    content_ids: list[str]
+    lengths: list[int]
     states: QuantizedStates
     pooled: NDArray[np.float32]
-    reading: str = ""
+    readings: list[str]
+
+    def take(self, numbers: Sequence[int]) -> LatentRows:
+        """Only the contents of these numbers, in that order."""
+        states = self.states.split(self.lengths)
+        return LatentRows(
+            [self.content_ids[number] for number in numbers],
+            [self.lengths[number] for number in numbers],
+            QuantizedStates.join([states[number] for number in numbers]),
+            self.pooled[list(numbers)],
+            [self.readings[number] for number in numbers],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +103,7 @@ class Shard:
         )
 
 
-def shard_bytes(rows: Sequence[LatentRow], storage: Storage) -> bytes:
+def shard_bytes(rows: Sequence[LatentRows], storage: Storage) -> bytes:
     """The Arrow file of some contents."""
     batch = _record_batch(rows, storage)
     sink = pa.BufferOutputStream()
@@ -100,21 +113,22 @@ def shard_bytes(rows: Sequence[LatentRow], storage: Storage) -> bytes:
     return data
 
 
-def _record_batch(rows: Sequence[LatentRow], storage: Storage) -> pa.RecordBatch:
-    codes = [row.states.codes for row in rows]
-    flat = torch.cat([part.reshape(-1) for part in codes])
+def _record_batch(rows: Sequence[LatentRows], storage: Storage) -> pa.RecordBatch:
+    codes = torch.cat([part.states.codes for part in rows])
+    flat = codes.reshape(-1)
     bits = flat.view(torch.uint16) if storage is Storage.BFLOAT16 else flat
-    pooled = [row.pooled for row in rows]
+    lengths = [length for part in rows for length in part.lengths]
+    pooled = np.concatenate([part.pooled for part in rows])
+    values = pa.array(bits.numpy(), ARROW_TYPES[storage])
     columns = {
-        "content_id": pa.array([row.content_id for row in rows], pa.string()),
-        "hidden_states": _ragged([part.numel() for part in codes], pa.array(bits.numpy(), ARROW_TYPES[storage])),
-        "pooled": pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(pooled), pa.float32()), pooled[0].size),
-        "reading": pa.array([row.reading for row in rows], pa.string()),
+        "content_id": pa.array([content_id for part in rows for content_id in part.content_ids], pa.string()),
+        "hidden_states": _ragged([length * codes.shape[1] for length in lengths], values),
+        "pooled": pa.FixedSizeListArray.from_arrays(pa.array(pooled.reshape(-1), pa.float32()), pooled.shape[1]),
+        "reading": pa.array([reading for part in rows for reading in part.readings], pa.string()),
     }
-    scales = [row.states.scales for row in rows if row.states.scales is not None]
+    scales = [part.states.scales for part in rows if part.states.scales is not None]
     if scales:
-        values = pa.array(torch.cat(scales).numpy(), pa.float32())
-        columns["scales"] = _ragged([len(part) for part in scales], values)
+        columns["scales"] = _ragged(lengths, pa.array(torch.cat(scales).numpy(), pa.float32()))
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 

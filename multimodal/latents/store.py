@@ -14,11 +14,18 @@ from torch import Tensor
 
 from multimodal.errors import DatasetError
 from multimodal.fingerprint import read_index
+from multimodal.latents.pace import Pace
 from multimodal.latents.quantize import DTYPES, ErrorBound, dequantize
 from multimodal.latents.shards import BITS, Shard
 from multimodal.latents.writer import storage_of
 from multimodal.sample import Modality, Sample, Task
-from multimodal.storage import Storage
+from multimodal.storage import Precision, Storage
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """What the encoder of a store states about itself, empty where its index does not say; reads the index only."""
+    card: dict[str, Any] = (read_index(path) or {}).get("encoder", {})
+    return card
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,8 @@ class LatentsInfo:
         count: contents of the dataset that the store holds.
         failed: content ids of the dataset that the encoder could not decode; the store has no latents for them.
         encoded: how many contents this run had to encode; 0 where all were there.
+        pace: how fast it encoded them; None where there were none.
+        precision: what the encoder computed in.
     """
 
     modality: Modality
@@ -41,6 +50,8 @@ class LatentsInfo:
     count: int
     failed: tuple[str, ...] = ()
     encoded: int = 0
+    pace: Pace | None = None
+    precision: Precision = Precision.FLOAT32
 
 
 class LatentStore:
@@ -51,6 +62,8 @@ class LatentStore:
 
     Attributes:
         storage: how the states lie on disk; what is read is the same to the caller.
+        card: what the encoder states about itself: widths, tokens, hashes of preprocessing and weights; empty in
+            stores from before it did.
         error_bound: of all tokens of the store against what the encoder gave, None where a shard was never measured.
 
     Raises:
@@ -65,6 +78,7 @@ class LatentStore:
         self.hidden_size: int = index["hidden_size"]
         self.encoder_fingerprint: str = index["encoder_fingerprint"]
         self.storage = storage_of(index)
+        self.card: dict[str, Any] = index.get("encoder", {})
         self.error_bound = ErrorBound.read(index.get("error_bound"))
         self.failed: dict[str, str] = dict(index["failed"])
         names = [shard["name"] for shard in index["shards"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 
 from multimodal.errors import DatasetError
 from multimodal.fingerprint import read_index, write_file, write_index
+from multimodal.latents.finished import FinishedShard, finish_shard
 from multimodal.latents.locks import index_lock, writing
 from multimodal.latents.quantize import ErrorBound, QuantizedStates, quantize
-from multimodal.latents.shards import LatentRow, shard_bytes
+from multimodal.latents.shards import LatentRows
 from multimodal.storage import Storage
 
 CONTENTS_PER_SHARD = 512
@@ -29,6 +29,9 @@ class LatentWriter:
 
     Several writers may append to one store at the same time. When the block ends with an error, what was added since
     the last finished shard is dropped.
+
+    Args:
+        card: what the encoder states about itself, for the index.
 
     Raises:
         DatasetError: the store belongs to another encoder, has another width, or stores its states otherwise.
@@ -41,12 +44,14 @@ class LatentWriter:
         hidden_size: int,
         contents_per_shard: int = CONTENTS_PER_SHARD,
         storage: Storage = Storage.FLOAT16,
+        card: Mapping[str, Any] | None = None,
     ) -> None:
         self._path = Path(path)
+        self._card = {"encoder": dict(card)} if card else {}
         self._storage = storage
         self._head = {"encoder_fingerprint": encoder_fingerprint, "hidden_size": hidden_size, "storage": str(storage)}
         self._contents_per_shard = contents_per_shard
-        self._rows: list[LatentRow] = []
+        self._rows: list[LatentRows] = []
         self._failed: dict[str, str] = {}
         self._open = ExitStack()
         self._check_head(read_index(self._path) or self._head)
@@ -80,7 +85,8 @@ class LatentWriter:
         """Add one content whose states were quantised where they were made, in the storage of this store."""
         if states.codes.shape[1] != self._head["hidden_size"]:
             self._refuse(content_id, states.codes.shape)
-        self._rows.append(LatentRow(content_id, states, pooled.astype(np.float32), reading))
+        vector = pooled.astype(np.float32)[None]
+        self._rows.append(LatentRows([content_id], [len(states.codes)], states, vector, [reading]))
         if len(self._rows) >= self._contents_per_shard:
             self.flush()
 
@@ -90,28 +96,35 @@ class LatentWriter:
 
     def flush(self) -> None:
         """Finish a shard of what was added, and list it in the index."""
-        shard = self._write_shard() if self._rows else None
+        self.add_shard(finish_shard(self._rows, self._storage, self._failed))
+        self._rows, self._failed = [], {}
+
+    def add_shard(self, shard: FinishedShard) -> None:
+        """Write a shard that was made elsewhere, and list it and its failed contents in the index.
+
+        Shards may come in any order, and from several threads. What the shard holds is in the store when this returns.
+        """
+        entry = self._write_shard(shard) if shard.count else None
         with index_lock(self._path):
             index = read_index(self._path) or {**self._head, "shards": [], "failed": {}}
             self._check_head(index)
-            shards = [*index["shards"], *([shard] if shard else [])]
-            failed = {**index["failed"], **self._failed}
-            write_index(self._path, index | self._head | {"failed": failed} | listing(shards))
-        self._rows, self._failed = [], {}
+            shards = [*index["shards"], *([entry] if entry else [])]
+            failed = {**index["failed"], **shard.failed}
+            write_index(self._path, index | self._head | self._card | {"failed": failed} | listing(shards))
 
-    def _write_shard(self) -> dict[str, Any]:
-        data = shard_bytes(self._rows, self._storage)
+    def note(self, facts: Mapping[str, Any]) -> None:
+        """Write something about the store into its index, beside what is there."""
+        with index_lock(self._path):
+            index = read_index(self._path)
+            if index is None or any(index.get(key) != value for key, value in facts.items()):
+                empty = {**self._head, "failed": {}} | listing([])
+                write_index(self._path, (index or empty) | dict(facts))
+
+    def _write_shard(self, shard: FinishedShard) -> dict[str, Any]:
         number = len(list(self._path.glob("shard-*.arrow")))
-        digest = hashlib.sha256(data).hexdigest()
-        name = f"shard-{number:05d}-{digest[:8]}.arrow"
-        write_file(self._path / name, data)
-        return {
-            "name": name,
-            "count": len(self._rows),
-            "digest": digest,
-            "tokens": sum(len(row.states.codes) for row in self._rows),
-            "error_bound": asdict(ErrorBound.largest(row.states.error_bound for row in self._rows)),
-        }
+        name = f"shard-{number:05d}-{shard.digest[:8]}.arrow"
+        write_file(self._path / name, shard.data)
+        return shard.entry(name)
 
     def _check_head(self, index: Mapping[str, Any]) -> None:
         found = {key: index.get(key) for key in self._head}
