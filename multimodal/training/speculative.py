@@ -44,17 +44,18 @@ class SpeculativeObjective(nn.Module):
         condition = self.decoder.condition(batch.condition.to(self._device))
         gapped = any(canvas.gaps for canvas in batch.canvases)
         loss = self._gaps(batch, condition, generator) if gapped else self._texts(batch, condition, generator)
-        return with_lengths(loss, condition, batch)
+        return with_lengths(loss, condition, batch.own())
 
     def _texts(self, batch: TaskBatch, condition: Condition, generator: torch.Generator) -> LossOutput:
-        x_0 = batch.x_0.to(self._device)
+        chance = torch.rand(2, len(batch.x_0), generator=generator)[:, batch.rows].to(self._device)
+        x_0 = batch.own().x_0.to(self._device)
         read = until_end(x_0, self.pad_token_id)
         before = shifted(x_0[:, :-1], self.mask_token_id)
         length = x_0.shape[1]
         if self.share_done < self.options.speculative.draft_from:
             logits = self.decoder(before, condition, read, layout=left_to_right(length, self._device))
             return weighted_cross_entropy(logits, x_0[read])
-        wanted, prefix = self._drafts(x_0, condition, generator)
+        wanted, prefix = self._drafts(x_0, condition, chance)
         slots = torch.full_like(x_0[:, 1:], self.mask_token_id)
         tokens = torch.cat([before, slots], 1)
         targets = torch.cat([x_0, wanted[:, 1:]], 1)
@@ -70,10 +71,9 @@ class SpeculativeObjective(nn.Module):
         return LossOutput(next_token.sum + weight * draft * next_token.weight, next_token.weight)
 
     @torch.no_grad()
-    def _drafts(self, x_0: Tensor, condition: Condition, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _drafts(self, x_0: Tensor, condition: Condition, chance: Tensor) -> tuple[Tensor, Tensor]:
         """What drafts are to be, int64 [batch, length], and how much of it they see, int64 [batch]: some tokens of the
-        texts, or nothing of what the decoder writes by itself."""
-        chance = torch.rand(2, len(x_0), generator=generator).to(x_0.device)
+        texts, or nothing of what the decoder writes by itself; `chance`, float [2, batch], says which."""
         own = chance[0] < self.options.speculative.own
         ends = until_end(x_0, self.pad_token_id).sum(-1)
         prefix = torch.where(own, 0, (chance[1] * ends).long())
@@ -99,6 +99,7 @@ class SpeculativeObjective(nn.Module):
     def _gaps(self, batch: TaskBatch, condition: Condition, generator: torch.Generator) -> LossOutput:
         t = stratified_times(len(batch.x_0), generator, self.options.full_mask, self.options.noise_skew)
         x_t = self.process.q_sample(batch.x_0, t, generator, batch.open_positions)
+        t, x_t, batch = t[batch.rows], x_t[batch.rows], batch.own()
         scored = self.process.scored(x_t, batch.open_positions)
         tokens = shifted(x_t, self.mask_token_id).to(self._device)
         logits = self.decoder(tokens, condition, said_before(scored).to(self._device))

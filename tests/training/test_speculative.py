@@ -67,10 +67,14 @@ def test_drafts_are_to_be_what_the_decoder_writes_itself(make_toy: Callable[...,
         lambda tokens, rows: toy.decoder(tokens, condition.rows(rows), layout=left_to_right(tokens.shape[1], CPU)),
         masks,
     )
-    own, prefix = objective(toy, own=1.0)._drafts(batch.x_0, condition, torch.Generator().manual_seed(0))
+    own, prefix = objective(toy, own=1.0)._drafts(
+        batch.x_0, condition, torch.rand(2, 32, generator=torch.Generator().manual_seed(0))
+    )
     assert own.tolist() == greedy.tokens.tolist() and not torch.equal(own, batch.x_0)
     assert prefix.tolist() == [0] * 32
-    half, prefix = objective(toy, own=0.5)._drafts(batch.x_0, condition, torch.Generator().manual_seed(0))
+    half, prefix = objective(toy, own=0.5)._drafts(
+        batch.x_0, condition, torch.rand(2, 32, generator=torch.Generator().manual_seed(0))
+    )
     rows = (half == own).all(-1)
     assert 8 < rows.sum() < 24 and torch.equal(half[~rows], batch.x_0[~rows])
     assert not prefix[rows].any() and prefix[~rows].float().mean() > 3
@@ -102,6 +106,21 @@ def test_gradients_reach_the_decoder_through_what_it_wrote_before(make_toy: Call
     loss.backward()  # type: ignore[no-untyped-call]
     blocks = dict(toy.decoder.blocks.named_parameters())
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in blocks.values())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("task", [Task.CAPTION, Task.INFILL])
+def test_processes_that_share_a_batch_learn_what_one_would(make_toy: Callable[..., Toy], task: Task) -> None:
+    """Each draws the noise of all rows and goes on with its own; where every row counts alike the sums add up."""
+    toy = make_toy("speculative")
+    built = objective(toy, draft_weight=0.0)
+    toy.batches[task].condition_dropout = 0.0
+    whole, *parts = (
+        built(toy.batches[task].batch(0, 8, rows), torch.Generator().manual_seed(0))
+        for rows in (slice(None), slice(0, None, 2), slice(1, None, 2))
+    )
+    torch.testing.assert_close(parts[0].sum + parts[1].sum, whole.sum)
+    torch.testing.assert_close(parts[0].weight + parts[1].weight, whole.weight)
 
 
 def test_options_of_other_processes_are_refused() -> None:
