@@ -17,6 +17,7 @@ from flows.cli_data import explain, ledger, verify
 from flows.cli_latents import latents
 from flows.cli_models import models, roll_back
 from multimodal.errors import ConfigError, MultimodalError, RequestError
+from multimodal.training.torchrun import num_processes, rank
 
 app = typer.Typer(
     help="Turn folders of pictures, sound and text into a model that writes captions and transcripts.",
@@ -32,6 +33,9 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="key.sub=value, each
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run and why, and run nothing.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's log, and stack traces of failures.")]
 Workspace = Annotated[Path, typer.Option(help="Folder that holds the runs and the registry.")]
+
+
+STAGE_COMMANDS = ("run", "ingest", "encode", "train", "evaluate", "register")
 
 
 def main() -> None:
@@ -51,6 +55,13 @@ def _verbose() -> bool:
 
 def _complain(message: str) -> None:
     Console(stderr=True).print(Text.assemble(("error: ", "bold red"), (message, "red")), soft_wrap=True)
+
+
+@app.callback()
+def _check_processes(context: typer.Context) -> None:
+    if num_processes() > 1 and context.invoked_subcommand not in STAGE_COMMANDS:
+        known = ", ".join(STAGE_COMMANDS)
+        raise ConfigError(f"torchrun starts training only (multimodal {known}), not '{context.invoked_subcommand}'")
 
 
 @app.command()
@@ -125,12 +136,16 @@ def predict(
         ),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with confidences.")] = False,
+    runner: Annotated[
+        str, typer.Option(help="Who writes: threads, processes, or ray, the cluster that RAY_ADDRESS names.")
+    ] = "threads",
+    workers: Annotated[int | None, typer.Option(help="How many processes or actors.")] = None,
 ) -> None:
     """Write captions, transcripts or texts with the champion."""
     from flows.server import prepare_environment
 
     prepare_environment(workspace)
-    from flows.predict import rows_of, show_predictions, steps_within
+    from flows.predict import rows_of, runner_of, show_predictions, steps_within
 
     if steps is not None and budget_ms is not None:
         raise RequestError("--steps and --budget-ms both say how many steps; name one")
@@ -142,16 +157,38 @@ def predict(
     rows = rows_of(task, paths or [], text or [], style, constraints, hint, picture)
     if budget_ms is not None:
         sampler["num_steps"] = steps_within(workspace, model, task, budget_ms)
-    failed = show_predictions(workspace, model, rows, sampler, as_json)
+    failed = show_predictions(workspace, model, rows, sampler, as_json, runner_of(runner, workers))
     raise typer.Exit(1 if failed else 0)
 
 
 @app.command()
-def pretrain(conf: Conf, overrides: Overrides = None) -> None:
-    """Make the sample encoders (conf/sample-encoders.yaml) from freshly generated scenes, speech and text."""
-    from flows.sample_encoders import make_sample_encoders
+def pretrain(conf: Conf, overrides: Overrides = None, dry_run: DryRun = False, verbose: Verbose = False) -> None:
+    """Train or adapt the towers of a pipeline that name no weights, and register them (conf/adapt.yaml).
 
-    make_sample_encoders(conf, overrides or [])
+    A configuration without sources (conf/sample-encoders.yaml) makes the sample encoders, from freshly generated
+    scenes, speech and text.
+    """
+    from multimodal.config import has_sources
+
+    if not has_sources(conf):
+        from flows.sample_encoders import make_sample_encoders
+
+        make_sample_encoders(conf, overrides or [])
+        return
+    if dry_run:
+        _load(conf, overrides or [])
+        from flows.adapt import adapt_intentions
+        from flows.console import show_intentions
+
+        show_intentions(adapt_intentions(str(conf), overrides or []))
+        return
+    with _prefect(conf, overrides or []):
+        from flows.adapt import pretrain_pipeline
+
+        result = pretrain_pipeline(str(conf), list(overrides or []))
+    from flows.console import show_facts
+
+    show_facts({info.name: f"{info.uri} ({', '.join(info.aliases)}): {info.reason}" for info in result.versions})
 
 
 @app.command()
@@ -275,6 +312,12 @@ app.command("rollback")(roll_back)
 
 
 def _run_until(stage: str, conf: Path, overrides: Sequence[str], dry_run: bool) -> None:
+    if rank() > 0:
+        if not dry_run:
+            from multimodal.training.followers import follow
+
+            follow()
+        return
     if dry_run:
         _show_intentions(conf, overrides, stage)
         return
@@ -285,6 +328,10 @@ def _run_until(stage: str, conf: Path, overrides: Sequence[str], dry_run: bool) 
     from flows.console import show_result
 
     show_result(result)
+    if num_processes() > 1:
+        from multimodal.training.followers import dismiss
+
+        dismiss()
 
 
 def _show_intentions(conf: Path, overrides: Sequence[str], stage: str) -> None:
@@ -292,7 +339,7 @@ def _show_intentions(conf: Path, overrides: Sequence[str], stage: str) -> None:
     from flows.console import show_intentions
     from flows.pipeline import dry_run, read_config
 
-    show_intentions(dry_run(read_config(str(conf), overrides), stage))
+    show_intentions(dry_run(read_config(str(conf), overrides, stage), stage))
 
 
 def _load(conf: Path, overrides: Sequence[str]) -> None:

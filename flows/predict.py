@@ -14,16 +14,26 @@ from pydantic import ValidationError
 from rich.text import Text
 
 from flows.console import console
+from multimodal.bulk_prediction import predict_with
 from multimodal.errors import RequestError
 from multimodal.evaluation.frontier import FrontierPoint, presets
 from multimodal.generation import Constraints
+from multimodal.package import read_package
 from multimodal.predictor import Prediction, Row
-from multimodal.registry import champion, evidence_of, load_champion
+from multimodal.registry import champion, evidence_of, fetch_package, load_champion
+from multimodal.runners import RunnerOptions
 from multimodal.sample import Task
+from multimodal.training.options import SamplerOptions
+
+THREADS = RunnerOptions()
 
 
 def predict(
-    workspace: Path, model: str, rows: Sequence[Row], sampler: Mapping[str, Any] | None = None
+    workspace: Path,
+    model: str,
+    rows: Sequence[Row],
+    sampler: Mapping[str, Any] | None = None,
+    runner: RunnerOptions = THREADS,
 ) -> list[Prediction]:
     """Write one text per row with the champion of a registered model; needs no Prefect.
 
@@ -32,21 +42,45 @@ def predict(
         model: the configuration's name.
         rows: what to write, and from what.
         sampler: what overrules the model's own sampler: preset, num_steps, temperature, guidance_scale, seed.
+        runner: who does the work; the predictions are the same.
 
     Raises:
         RegistryError: there is no champion.
         RequestError: there are no rows, or a sampler option is out of range.
+        RunnerError: the workers died again and again.
     """
     if not rows:
         raise RequestError("nothing to predict: name media files, or give --text")
+    if runner.kind != "threads":
+        package = fetch_package(workspace, f"models:/{model}@champion")
+        return predict_with(runner, package, rows, _overruled(read_package(package).sampler, sampler))
     predictor = load_champion(workspace, model)
+    return list(predictor.predict(rows, _overruled(predictor.sampler, sampler)))
+
+
+def _overruled(own: SamplerOptions, sampler: Mapping[str, Any] | None) -> SamplerOptions:
     try:
-        options = predictor.sampler.overruled(sampler or {})
+        return own.overruled(sampler or {})
     except ValidationError as error:
-        problem = error.errors()[0]
-        name = ".".join(map(str, problem["loc"])) or "sampler"
-        raise RequestError(f"{name}: {problem['msg']} (got {problem['input']!r})") from error
-    return list(predictor.predict(rows, options))
+        raise _request_error(error, "sampler") from error
+
+
+def _request_error(error: ValidationError, what: str) -> RequestError:
+    problem = error.errors()[0]
+    name = ".".join(map(str, problem["loc"])) or what
+    return RequestError(f"{name}: {problem['msg']} (got {problem['input']!r})")
+
+
+def runner_of(kind: str, workers: int | None) -> RunnerOptions:
+    """Who predicts.
+
+    Raises:
+        RequestError: there is no such runner, or less than one worker.
+    """
+    try:
+        return RunnerOptions.model_validate({"kind": kind} | ({} if workers is None else {"workers": workers}))
+    except ValidationError as error:
+        raise _request_error(error, "runner") from error
 
 
 def steps_within(workspace: Path, model: str, task: str, budget_ms: float) -> int:
@@ -89,10 +123,15 @@ def rows_of(
 
 
 def show_predictions(
-    workspace: Path, model: str, rows: Sequence[Row], sampler: Mapping[str, Any], as_json: bool
+    workspace: Path,
+    model: str,
+    rows: Sequence[Row],
+    sampler: Mapping[str, Any],
+    as_json: bool,
+    runner: RunnerOptions = THREADS,
 ) -> int:
     """Predict and print, one line per row; returns how many rows have no text."""
-    predictions = predict(workspace, model, rows, sampler)
+    predictions = predict(workspace, model, rows, sampler, runner)
     for row, prediction in zip(rows, predictions, strict=True):
         source = row.path or row.text or ""
         if as_json:
@@ -106,11 +145,19 @@ def show_predictions(
 
 @flow(name="predict")
 def predict_flow(
-    model: str, task: str, paths: Sequence[str] = (), texts: Sequence[str] = (), workspace: str = "workspace"
+    model: str,
+    task: str,
+    paths: Sequence[str] = (),
+    texts: Sequence[str] = (),
+    workspace: str = "workspace",
+    runner: str = "threads",
+    workers: int | None = None,
 ) -> list[dict[str, Any]]:
     """The same as a flow: the predictions become a table artifact, and are returned as plain values."""
     rows = rows_of(task, paths, texts)
-    written = [asdict(prediction) for prediction in predict(Path(workspace), model, rows)]
+    written = [
+        asdict(prediction) for prediction in predict(Path(workspace), model, rows, None, runner_of(runner, workers))
+    ]
     sources = [*paths, *texts]
     shown = [
         {

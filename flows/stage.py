@@ -22,6 +22,7 @@ from flows.artifacts import Summary, publish, publish_unchanged
 from flows.console import say_unchanged
 from flows.reporter import StageReporter
 from multimodal.fingerprint import INDEX, explain_change, fingerprint, read_index, write_index
+from multimodal.training.torchrun import num_processes
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 RecordT = TypeVar("RecordT")
 
-STAGES = ("ingest", "pretrain", "encode", "train", "evaluate", "register")
-"""In the order in which they run; `pretrain` only where an encoder names no weights."""
+STAGES = ("ingest", "pretrain", "encode", "pairs", "train", "evaluate", "register")
+"""In the order in which they run; `pretrain` only where an encoder names no weights, `pairs` with `encode.pairs`."""
 
 PIPELINE_RUN: ContextVar[PipelineRun | None] = ContextVar("pipeline_run", default=None)
 """The MLflow run of the pipeline that the stages belong to."""
@@ -162,9 +163,11 @@ PERMANENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError, Permissio
 
 
 def is_io_error(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Retry what may pass (a busy disk, a lost connection), never wrong data, wrong options or a defect."""
+    """Retry what may pass (a busy disk, a lost connection), never wrong data, wrong options or a defect; and nothing in
+    one of several processes that train together, since the others are in the midst of it: torchrun restarts them all.
+    """
     error = state.result(raise_on_failure=False)
-    return isinstance(error, OSError) and not isinstance(error, PERMANENT)
+    return num_processes() == 1 and isinstance(error, OSError) and not isinstance(error, PERMANENT)
 
 
 IO_RETRIES: dict[str, Any] = {

@@ -11,9 +11,11 @@ from flows.encode import EncodedDataset
 from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES, StagePlan, run_stage
 from multimodal.config import PipelineConfig
-from multimodal.dataset import Dataset, DatasetInfo
+from multimodal.dataset import DatasetInfo
+from multimodal.pairs.filtered import left_out_of, open_dataset
 from multimodal.training.finetuning.start import REGISTERED
-from multimodal.training.job import TrainJob, TrainResult, plan_train, train
+from multimodal.training.followers import Assignment, lead
+from multimodal.training.job import TrainJob, TrainResult, plan_train
 
 
 def job_of(config: PipelineConfig) -> TrainJob:
@@ -33,7 +35,8 @@ def job_of(config: PipelineConfig) -> TrainJob:
 def plan(config: PipelineConfig, dataset: DatasetInfo, encoded: EncodedDataset) -> StagePlan:
     """What train depends on: dataset, encoders, its options, the seed, the code."""
     encoders = {str(info.modality): info.encoder_fingerprint for info in encoded.latents}
-    return StagePlan.of(config, "train", plan_train(job_of(config), dataset.fingerprint, encoders))
+    left_out = left_out_of(open_dataset(dataset.path, encoded.pairs))
+    return StagePlan.of(config, "train", plan_train(job_of(config), dataset.fingerprint, encoders, left_out))
 
 
 @task(name="train the decoder", **IO_RETRIES)
@@ -41,14 +44,8 @@ def train_decoder(
     config: PipelineConfig, dataset: DatasetInfo, encoded: EncodedDataset, reporter: StageReporter
 ) -> TrainResult:
     """Train, or go on where an interrupted run of the same job stopped."""
-    return train(
-        job_of(config),
-        Dataset(dataset.path),
-        encoded.by_modality,
-        config.workspace,
-        log=reporter.log,
-        progress=reporter.progress,
-    )
+    assignment = Assignment(job_of(config), dataset.path, encoded.by_modality, config.workspace, encoded.pairs)
+    return lead(assignment, log=reporter.log, progress=reporter.progress)
 
 
 def describe(result: TrainResult) -> Summary:

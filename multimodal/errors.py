@@ -10,6 +10,7 @@
      ├── DriftError           a dataset differs from its predecessor by more than the configuration allows
      ├── EncoderError         an encoder cannot be built, or its weights cannot be reached
      ├── CheckpointError      a checkpoint is absent, incomplete or belongs to another configuration
+     ├── RunnerError          the workers of a stage died again and again, or their cluster cannot be reached
      ├── RequestError         a prediction was asked for that the model cannot serve
      ├── RegistryError        the model registry does not hold what was asked for
      └── MediaError           one media file cannot be used; carries the typed reason for the ledger
@@ -20,6 +21,7 @@ Messages say what happened, show the value, and name the cure.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
 
 
 class MultimodalError(Exception):
@@ -62,6 +64,10 @@ class CheckpointError(MultimodalError):
     """A checkpoint is absent, incomplete or belongs to another configuration."""
 
 
+class RunnerError(MultimodalError):
+    """The workers of a stage failed, or cannot be had."""
+
+
 class RequestError(MultimodalError):
     """A prediction was asked for that the model cannot serve."""
 
@@ -84,3 +90,8 @@ class MediaError(MultimodalError):
         self.reason = reason
         self.detail = detail
         self.measures = dict(measures or {})
+
+    def alone(self) -> Self:
+        """This error without the frames that it came through, which keep what they held: texts and bytes of a row."""
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+        return self

@@ -18,6 +18,7 @@ from multimodal.fingerprint import read_index
 from multimodal.latents import CONTENTS_PER_SHARD, FinishedShard, LatentsInfo, LatentStore, LatentWriter, Pace
 from multimodal.latents.pace import Step, StepSeconds
 from multimodal.sample import Content, Modality
+from multimodal.stored_contents import stored_contents
 
 Progress = Callable[[int, int], None]
 
@@ -82,11 +83,14 @@ def encode_dataset(
     Raises:
         DatasetError: the store at the path was made by another encoder.
         EncoderError: the encoder gives other latents than those stored, or fails on everything.
+        RunnerError: the runner's workers died again and again.
     """
     options = options or ShardOptions(batch_size)
     wanted = dataset.content_ids(modality)
     spent, started = Spent(batch_size=options.batch_size), time.perf_counter()
-    with LatentWriter(store_path, encoder.fingerprint, encoder.hidden_size, storage=encoder.storage) as writer:
+    with LatentWriter(
+        store_path, encoder.fingerprint, encoder.hidden_size, storage=encoder.storage, card=encoder.card.to_json()
+    ) as writer:
         # Opened while the store is held: `latents gc` must not remove what was just found to be there.
         store = LatentStore(store_path)
         missing, done = _lacking(wanted, store), 0
@@ -104,8 +108,11 @@ def encode_dataset(
                 spent.writing.result()
 
         if missing:
-            shards = shards_of(dataset.contents(missing, modality), contents_per_shard)
             run = runner or in_this_process(encoder, options)
+            if runner is None:
+                shards = shards_of(dataset.contents(missing, modality), contents_per_shard)
+            else:  # the same ones, read by whoever encodes them
+                shards = stored_contents(dataset, missing, modality, contents_per_shard)
             write_behind(run(shards, count, spent), writer, spent)
             store = LatentStore(store_path)
     seconds = time.perf_counter() - started

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -15,6 +15,8 @@ from multimodal.decoder import CONDITION_TYPES, ConditionInput, DecoderConfig, s
 from multimodal.sample import FURTHER_INPUTS, Sample, Task
 from multimodal.tasks import EDITING, GAP, GAP_SLOTS, Canvas, draft_batch, draw_span, hint_batch, infill_canvas
 from multimodal.tokenizer import TextTokenizer
+
+ALL_ROWS = slice(None)
 
 LATER_PADDING = 0.1
 """Weight of padding after the first one: the first ends the text, the others only repeat that."""
@@ -45,6 +47,7 @@ class TaskBatch:
         condition: on the CPU.
         canvases: the rows of x_0 before padding, with their gaps.
         lengths: float [batch], tokens of each text; None where the latents are not the text itself.
+        rows: of all these, what this process trains on; `condition` holds no others.
     """
 
     x_0: Tensor
@@ -53,6 +56,28 @@ class TaskBatch:
     condition: ConditionInput
     canvases: tuple[Canvas, ...]
     lengths: Tensor | None = None
+    rows: slice = field(default_factory=lambda: ALL_ROWS)
+
+    def own(self) -> TaskBatch:
+        """The batch of this process's rows alone."""
+        if self.rows == ALL_ROWS:
+            return self
+        return TaskBatch(
+            self.x_0[self.rows],
+            self.open_positions[self.rows],
+            self.weights[self.rows],
+            self.condition,
+            self.canvases[self.rows],
+            None if self.lengths is None else self.lengths[self.rows],
+        )
+
+    def own_generator(self, generator: torch.Generator) -> torch.Generator:
+        """What noise of this process's rows alone is drawn from: no draw of it moves `generator`, which draws the same
+        in all processes. Where there is one process it is `generator` itself."""
+        if self.rows == ALL_ROWS:
+            return generator
+        seed = int(torch.randint(2**62, (), generator=generator))
+        return torch.Generator().manual_seed(seed + self.rows.start)
 
 
 class TaskBatches:
@@ -92,8 +117,14 @@ class TaskBatches:
         self.seed = seed
         self.pictures = pictures
 
-    def batch(self, step: int, size: int) -> TaskBatch:
-        """The batch of one step: walks through a fresh order of all samples in each epoch."""
+    def batch(self, step: int, size: int, rows: slice = ALL_ROWS) -> TaskBatch:
+        """The batch of one step: walks through a fresh order of all samples in each epoch.
+
+        Args:
+            step: with seed and task, all that the batch depends on.
+            size: of the whole batch.
+            rows: of which the condition is wanted, in a process that trains on no others.
+        """
         rng = random.Random(f"{self.seed}/{self.task}/{step}")
         chosen = [self.samples[index] for index in self._indices(step * size, size)]
         canvases = [self._canvas(sample, rng) for sample in chosen]
@@ -102,9 +133,9 @@ class TaskBatches:
         x_0 = torch.tensor([[*canvas.tokens, *[pad] * (length - len(canvas.tokens))] for canvas in canvases])
         open_positions = torch.tensor([_open_positions(canvas, length) for canvas in canvases])
         dropped = torch.tensor([self._dropped(rng) for _ in chosen])
-        condition = self._condition(chosen, dropped)
+        condition = self._condition(chosen[rows], dropped[rows])
         lengths = (x_0 != pad).sum(-1).float() if self.task in VERBATIM else None
-        return TaskBatch(x_0, open_positions, self._weights(x_0), condition, tuple(canvases), lengths)
+        return TaskBatch(x_0, open_positions, self._weights(x_0), condition, tuple(canvases), lengths, rows)
 
     def _indices(self, start: int, size: int) -> list[int]:
         return [

@@ -7,7 +7,7 @@ from torch import nn
 
 from multimodal.decoder import CrossAttentionDecoder, NoisyText
 from multimodal.diffusion.continuous.randomness import SharedRandomness
-from multimodal.diffusion.continuous.text import TextDiffusion
+from multimodal.diffusion.continuous.text import Corrupted, TextDiffusion
 from multimodal.diffusion.loss import LossOutput
 from multimodal.diffusion.schedule import stratified_times
 from multimodal.training.batches import TaskBatch
@@ -40,6 +40,9 @@ class ContinuousObjective(nn.Module):
         twice = torch.rand((), generator=generator).item() < self.self_conditioning
         x_0, weights = batch.x_0.to(device), batch.weights.to(device)
         noisy = self.diffusion.corrupt(x_0, t.to(device), batch.open_positions.to(device), SharedRandomness(generator))
+        rows = batch.rows
+        x_0, weights = x_0[rows], weights[rows]
+        noisy = Corrupted(noisy.vectors[rows], noisy.noise[rows], noisy.learnt[rows])
         condition = self.decoder.condition(batch.condition.to(device))
         estimate = None
         if twice:

@@ -20,13 +20,14 @@ from multimodal.fingerprint import code_version, file_digests, fingerprint, read
 from multimodal.generation import TextGenerator
 from multimodal.generation.autoregressive import room
 from multimodal.latents import LatentsInfo, LatentStore, is_encoded
+from multimodal.pairs.filtered import left_out_of
 from multimodal.sample import FURTHER_INPUTS, Modality, Sample, Split, Task
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.assembly import build_decoder, build_tokenizer
 from multimodal.training.batches import TaskBatches, fitting, infill_room
 from multimodal.training.bound import ValBound
 from multimodal.training.calibrate import calibrate_checkpoint
-from multimodal.training.checkpoint import step_folder
+from multimodal.training.checkpoint import Progress, step_folder
 from multimodal.training.finetuning.rehearsal import ForgettingScorer, find_old_data
 from multimodal.training.finetuning.start import initial_weights, load_start
 from multimodal.training.finetuning.trainable import prepare
@@ -90,8 +91,13 @@ class TrainResult:
         return self.path / "history.jsonl"
 
 
-def plan_train(job: TrainJob, dataset_fingerprint: str, encoder_fingerprints: Mapping[str, str]) -> dict[str, Any]:
-    """What a training depends on, by name."""
+def plan_train(
+    job: TrainJob,
+    dataset_fingerprint: str,
+    encoder_fingerprints: Mapping[str, str],
+    left_out: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What a training depends on, by name; `left_out` names the samples that it does not see, if any."""
     return {
         "dataset": dataset_fingerprint,
         "encoders": dict(encoder_fingerprints),
@@ -101,6 +107,7 @@ def plan_train(job: TrainJob, dataset_fingerprint: str, encoder_fingerprints: Ma
         "sampler": job.sampler.model_dump(mode="json"),
         "seed": job.seed,
         "code": code_version(*CODE),
+        **(left_out or {}),
     }
 
 
@@ -131,12 +138,29 @@ def train(
         EncoderError: the pretrained backbone does not fit or is out of reach.
     """
     encoders = {str(modality): info.encoder_fingerprint for modality, info in latents.items()}
-    parts = plan_train(job, dataset.info.fingerprint, encoders)
+    parts = plan_train(job, dataset.info.fingerprint, encoders, left_out_of(dataset))
     run = workspace / "checkpoints" / fingerprint(parts)
     if (index := read_index(run)) is not None:
         return _result(run, index)
     trainer, too_long = build_trainer(job, dataset, latents, run, log, progress, generator)
     done = trainer.train()
+    if trainer.ranks.is_first:
+        _finish(job, dataset, latents, parts, trainer, done, too_long)
+    trainer.ranks.wait()
+    return _result(run, read_index(run) or {})
+
+
+def _finish(
+    job: TrainJob,
+    dataset: Dataset,
+    latents: Mapping[Modality, LatentsInfo],
+    parts: Mapping[str, Any],
+    trainer: Trainer,
+    done: Progress,
+    too_long: Mapping[Task, int],
+) -> None:
+    """Calibrate the chosen checkpoint, and list the result in the run's index."""
+    run, generator = trainer.run, trainer.generator
     if job.train.calibration_samples:
         tasks = trainer.tasks
         chosen = SampledScorer.choose(dataset, latents, job.sampler, Split.VAL, job.train.calibration_samples, tasks)
@@ -150,7 +174,6 @@ def train(
         "too_long": {str(task): count for task, count in too_long.items() if count},
     }
     write_index(run, {"parts": parts, "result": result, "files": file_digests(run)})
-    return _result(run, {"result": result})
 
 
 def build_trainer(

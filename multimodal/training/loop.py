@@ -13,11 +13,9 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from torch import Tensor
 
 from multimodal.decoder import CrossAttentionDecoder
+from multimodal.errors import CheckpointError
 from multimodal.generation import TextGenerator
 from multimodal.optimizer import build_optimizers, set_learning_rate, warmup_cosine
 from multimodal.sample import Task
@@ -33,6 +31,7 @@ from multimodal.training.checkpoint import (
 )
 from multimodal.training.objective import build_objective
 from multimodal.training.options import TrainOptions
+from multimodal.training.ranks import AllTasks, Ranks
 
 Log = Callable[[int, Mapping[str, float]], None]
 """(step, metrics by name)."""
@@ -41,10 +40,11 @@ Score = Callable[[TextGenerator], Mapping[str, float]]
 """Sampled validation metrics; "val/score" is the one that models are chosen by."""
 
 LOG_EVERY = 20
+_RANK_STRIDE = 1_000_000_000_039
 
 
 class Trainer:
-    """Trains one decoder.
+    """Trains one decoder, together with the other processes where torchrun started several.
 
     Args:
         decoder: freshly initialised, or with weights to start from.
@@ -55,9 +55,12 @@ class Trainer:
         seed: with the step, all randomness of a step.
         run: folder of checkpoints and history; what is there is resumed.
         score: sampled val metrics.
-        log: receives losses and scores as they happen.
-        progress: receives (steps done, steps in all).
+        log: receives losses and scores as they happen, in the first process.
+        progress: receives (steps done, steps in all), in the first process.
         generator: what writes with the decoder when it is scored.
+
+    Raises:
+        ConfigError: there are more processes than rows in the batch of a task.
     """
 
     def __init__(
@@ -79,13 +82,16 @@ class Trainer:
         self.tokenizer, self.canvas, self.tasks = tokenizer, canvas, tuple(batches)
         self.sources = _sources(batches, rehearsal, options)
         self.score, self.log, self.report, self.generator = score, log, progress, generator
-        AcceleratorState._reset_state()  # else a second training of one process keeps the first one's precision
-        self.accelerator = Accelerator(mixed_precision=mixed_precision(options.mixed_precision))
+        self.ranks = Ranks(mixed_precision(options.mixed_precision))
+        self.ranks.check({name: self._size(share) for name, (_, share) in self.sources.items()})
+        self.accelerator = self.ranks.accelerator
         self.decoder = decoder.to(self.accelerator.device)
         self.averaged = {name: tensor.detach().clone() for name, tensor in self.decoder.state_dict().items()}
-        objective = build_objective(self.decoder, tokenizer, options)
+        self.objective = build_objective(self.decoder, tokenizer, options)
         optimizers = build_optimizers(self.decoder, self.decoder.blocks, options.optimizer, options.weight_decay)
-        self.objective, *self.optimizers = self.accelerator.prepare(objective, *optimizers)
+        self.all_tasks, *self.optimizers = self.accelerator.prepare(AllTasks(self.objective), *optimizers)
+        if options.compile:
+            self.decoder.compile_blocks()
         self.at = Progress()
 
     def train(self) -> Progress:
@@ -96,8 +102,11 @@ class Trainer:
         while not self._done():
             for name, loss in self._step(self.at.step).items():
                 sums.setdefault(name, []).append(loss)
-            self.at = replace(self.at, step=self.at.step + 1, seconds=time.monotonic() - started)
-            self.report(self.at.step, self.options.steps)
+            # The first one's clock: a learning rate that follows the time must be the same everywhere.
+            seconds = self.ranks.from_first(time.monotonic() - started)
+            self.at = replace(self.at, step=self.at.step + 1, seconds=seconds)
+            if self.ranks.is_first:
+                self.report(self.at.step, self.options.steps)
             if self._due(LOG_EVERY):
                 self._log({name: math.fsum(losses) / len(losses) for name, losses in sums.items()})
                 sums = {}
@@ -111,17 +120,20 @@ class Trainer:
     def _step(self, step: int) -> dict[str, float]:
         """One optimiser step over a micro-batch of each task; returns the losses by metric name."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        torch.manual_seed(self.seed * 1_000_003 + step)  # dropout: so that a resumed step draws what it would have
+        # Dropout: so that a resumed step draws what it would have, and other rows draw otherwise.
+        torch.manual_seed(self.seed * 1_000_003 + step + self.ranks.index * _RANK_STRIDE)
         rate = self._set_learning_rate(step)
+        batches = {
+            name: source.batch(step, self._size(share), self.ranks.rows)
+            for name, (source, share) in self.sources.items()
+        }
         losses: dict[str, float] = {}
         total = torch.zeros((), device=self.accelerator.device)
         # One autocast and one backward for all tasks: weights are cast once, not once per task.
         with self.accelerator.autocast():
-            for name, (batches, share) in self.sources.items():
-                batch = batches.batch(step, max(1, round(self.options.batch_size * share)))
-                loss: Tensor = self.objective(batch, generator).mean
+            for name, loss in self.ranks.means(self.all_tasks(batches, generator)).items():
                 losses[f"train/loss/{name}"] = loss.item()
-                total = total + loss * share
+                total = total + loss * self.sources[name][1]
         self.accelerator.backward(total)
         norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.options.gradient_clip)
         if math.isfinite(float(norm)):  # a step with a broken gradient would spoil every weight
@@ -130,6 +142,9 @@ class Trainer:
             self._average(step)
         self.objective.zero_grad()
         return {"train/loss": total.item(), **losses, "train/gradient_norm": float(norm), "train/learning_rate": rate}
+
+    def _size(self, share: float) -> int:
+        return max(1, round(self.options.batch_size * share))
 
     def _due(self, every: int) -> bool:
         return self.at.step % every == 0 or self._share_done() >= 1
@@ -156,6 +171,11 @@ class Trainer:
         torch._foreach_lerp_([self.averaged[name] for name in names], [now[name] for name in names], 1 - decay)
 
     def _validate(self) -> None:
+        if self.ranks.is_first:
+            self._score()
+        self.at = self.ranks.from_first(self.at)
+
+    def _score(self) -> None:
         with self._averaged_weights():
             scores = dict(self.score(self.generator(self.decoder, self.tokenizer, self.canvas)))
         best = self.at.best_score
@@ -172,12 +192,16 @@ class Trainer:
         self.decoder.load_state_dict(self.averaged)
         self.decoder.eval()
         try:
-            yield
+            # Compiled blocks are for training: writing a few texts is not worth compiling for their shapes.
+            with torch.compiler.set_stance("force_eager"):
+                yield
         finally:
             self.decoder.load_state_dict(current)
             self.decoder.train()
 
     def _save(self) -> None:
+        if not self.ranks.is_first:
+            return
         folder = step_folder(self.run, self.at.step)
         config: dict[str, Any] = {"decoder": self.decoder.config.to_dict(), "canvas": self.canvas}
         save_checkpoint(folder, self.decoder, self.averaged, self._plain_optimizers(), self.at, config, self.tokenizer)
@@ -189,6 +213,16 @@ class Trainer:
         if steps:
             folder = step_folder(self.run, steps[-1])
             self.at = restore_checkpoint(folder, self.decoder, self.averaged, self._plain_optimizers())
+        if not self.ranks.agree(self.at.step):
+            raise CheckpointError(
+                f"the processes see other checkpoints than each other in {self.run} (this one: step {self.at.step}); "
+                "the workspace must lie on a file system that all of them share"
+            )
+        if self.ranks.is_first:
+            self._cut_history()
+
+    def _cut_history(self) -> None:
+        """Drop what was logged after the step that is gone on from."""
         history = self.run / "history.jsonl"
         self.run.mkdir(parents=True, exist_ok=True)
         rows = [json.loads(line) for line in history.read_text().splitlines()] if history.is_file() else []
@@ -198,6 +232,8 @@ class Trainer:
         return [wrapped.optimizer for wrapped in self.optimizers]
 
     def _log(self, metrics: Mapping[str, float]) -> None:
+        if not self.ranks.is_first:
+            return
         with (self.run / "history.jsonl").open("a") as file:
             file.write(json.dumps({"step": self.at.step, **metrics}) + "\n")
         self.log(self.at.step, metrics)

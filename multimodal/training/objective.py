@@ -48,6 +48,7 @@ class DenoisingObjective(nn.Module):
         batch = self._crop(batch, generator)
         t = stratified_times(len(batch.x_0), generator, self.options.full_mask, self.options.noise_skew)
         x_t = self.process.q_sample(batch.x_0, t, generator, batch.open_positions)
+        t, x_t, generator, batch = t[batch.rows], x_t[batch.rows], self._for_edits(batch, generator), batch.own()
         condition = self.decoder.condition(batch.condition.to(self._device))
         loss = self._loss(batch, x_t, t, condition, generator)
         if self.options.complementary:
@@ -84,6 +85,10 @@ class DenoisingObjective(nn.Module):
             weights=batch.weights[:, :length],
         )
 
+    def _for_edits(self, batch: TaskBatch, generator: torch.Generator) -> torch.Generator:
+        """How many numbers edits draw depends on the rows, which processes share out."""
+        return generator if self.edits is None else batch.own_generator(generator)
+
     @property
     def _device(self) -> torch.device:
         return self.decoder.embedding.weight.device
@@ -104,6 +109,7 @@ class NextTokenObjective(nn.Module):
 
     def forward(self, batch: TaskBatch, generator: torch.Generator) -> LossOutput:
         """The loss of one batch; no noise is drawn."""
+        batch = batch.own()
         device = self.decoder.embedding.weight.device
         texts = sequences(batch.canvases, self.mask_token_id, self.pad_token_id)
         scored = texts.scored.to(device)

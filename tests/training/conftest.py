@@ -89,27 +89,28 @@ class Toy:
         return {"val/score": right / len(chosen)}
 
 
+def build_toy(process: str = "absorbing", dropout: float = 0.1) -> Toy:
+    samples = [
+        Sample(f"s{i}", "-".join(words), Modality.IMAGE, Task.CAPTION, Split.TRAIN, "g", "toy", f"toy#{i}",
+               f"first {words[0]} then {words[1]} and last {words[2]}")
+        for i, words in enumerate(product(WORDS, repeat=3))
+    ]  # fmt: skip
+    tokenizer = TextTokenizer.train((sample.text for sample in samples), 300)
+    config = DecoderConfig(
+        tokenizer.vocab_size, room(infill_room(16)), {"image": len(WORDS)}, ("caption", "infill"),
+        hidden_size=64, num_layers=2, num_heads=4, dropout=dropout,
+        causal=process == "autoregressive", process="absorbing" if process == "autoregressive" else process,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    latents = ToyLatents()
+    batches = {
+        task: TaskBatches(task, samples, tokenizer, source, config, 16, 0.1, 3)
+        for task, source in ((Task.CAPTION, latents), (Task.INFILL, None))
+    }
+    canvas = {"caption": 16, "infill": 16}
+    return Toy(tokenizer, CrossAttentionDecoder(config), samples, batches, latents, canvas)
+
+
 @pytest.fixture
 def make_toy() -> Callable[..., Toy]:
-    def make(process: str = "absorbing") -> Toy:
-        samples = [
-            Sample(f"s{i}", "-".join(words), Modality.IMAGE, Task.CAPTION, Split.TRAIN, "g", "toy", f"toy#{i}",
-                   f"first {words[0]} then {words[1]} and last {words[2]}")
-            for i, words in enumerate(product(WORDS, repeat=3))
-        ]  # fmt: skip
-        tokenizer = TextTokenizer.train((sample.text for sample in samples), 300)
-        config = DecoderConfig(
-            tokenizer.vocab_size, room(infill_room(16)), {"image": len(WORDS)}, ("caption", "infill"),
-            hidden_size=64, num_layers=2, num_heads=4, dropout=0.1,
-            causal=process == "autoregressive", process="absorbing" if process == "autoregressive" else process,
-        )  # fmt: skip
-        torch.manual_seed(0)
-        latents = ToyLatents()
-        batches = {
-            task: TaskBatches(task, samples, tokenizer, source, config, 16, 0.1, 3)
-            for task, source in ((Task.CAPTION, latents), (Task.INFILL, None))
-        }
-        canvas = {"caption": 16, "infill": 16}
-        return Toy(tokenizer, CrossAttentionDecoder(config), samples, batches, latents, canvas)
-
-    return make
+    return build_toy

@@ -54,6 +54,7 @@ class DistillationObjective(nn.Module):
         t = stratified_times(len(batch.x_0), generator, self.options.full_mask, self.options.noise_skew)
         t = self.steps.times(t)
         x_t = self.process.q_sample(batch.x_0, t, generator, batch.open_positions)
+        t, x_t, generator, batch = t[batch.rows], x_t[batch.rows], batch.own_generator(generator), batch.own()
         scored = self.process.scored(x_t, batch.open_positions).to(device)
         x_t, given = x_t.to(device), batch.condition.to(device)
         with torch.no_grad():
