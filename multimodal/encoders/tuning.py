@@ -82,11 +82,11 @@ def compare_precisions(encoder: Encoder, inputs: Sequence[Tensor]) -> Parity:
     try:
         outputs, seconds = {}, {}
         for precision in Precision:
-            encoder.precision = precision
+            encoder.keep(encoder.storage, precision)
             seconds[precision] = _seconds(encoder, inputs)
             outputs[precision] = encoder(inputs)
     finally:
-        encoder.precision = chosen
+        encoder.keep(encoder.storage, chosen)
     reference, rounded = outputs[Precision.FLOAT32], outputs[Precision.BFLOAT16]
     cosine = torch.cosine_similarity(reference.pooled.float(), rounded.pooled.float(), dim=-1).min().item()
     speedup = seconds[Precision.FLOAT32] / max(seconds[Precision.BFLOAT16], 1e-9)
