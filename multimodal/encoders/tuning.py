@@ -108,9 +108,9 @@ def relative_errors(reference: EncoderOutput, other: EncoderOutput) -> list[floa
 
 
 def _seconds(encoder: Encoder, inputs: Sequence[Tensor]) -> float:
-    """The least of three, after one for warming up."""
+    """The least of two, after one for warming up."""
     clock, taken = _clock(encoder), []
-    for _ in range(4):
+    for _ in range(3):
         started = clock()
         encoder(inputs)
         taken.append(clock() - started)
