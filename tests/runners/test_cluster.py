@@ -22,8 +22,8 @@ from multimodal.predictor import Row
 from multimodal.runners import RunnerOptions, run
 from multimodal.sample import Modality
 from multimodal.stored_contents import stored_contents
-from tests.encoders.stand_in import ByteEncoder, ByteWork
 from tests.encoders.length_encoder import write_dataset
+from tests.encoders.stand_in import ByteEncoder, ByteWork
 from tests.runners.cluster import add_node, started
 from tests.runners.works import Squares, make_refusing
 from tests.small_model import picture
