@@ -56,7 +56,7 @@ def _parts(options: EncoderOptions) -> dict[str, Any]:
     named = options.model_dump(mode="json", exclude={*machine, "pretrain", "weights"})
     if options.storage is Storage.FLOAT16:
         del named["storage"]  # as before there was a choice
-    if options.precision == Precision.FLOAT32:
+    if options.precision == str(Precision.FLOAT32):
         del named["precision"]
     files = [file for name in (options.model, options.weights) if name for file in _files(Path(name))]
     return {**named, "files": [file_digest(file)[:16] for file in files] or options.weights}

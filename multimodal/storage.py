@@ -38,6 +38,6 @@ def stored_fingerprint(encoder_fingerprint: str, storage: Storage, precision: Pr
 
     float16 of float32 leaves it as it is: stores from before there was a choice stay where they are.
     """
-    chosen = [] if storage is Storage.FLOAT16 else [storage]
+    chosen: list[str] = [] if storage is Storage.FLOAT16 else [storage]
     chosen += [] if precision is Precision.FLOAT32 else [f"computed in {precision}"]
     return digest([encoder_fingerprint, *chosen])[:16] if chosen else encoder_fingerprint

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from multimodal.encoders.probe import draw, probe_store
 from multimodal.encoders.shard import Done, EncodedShard, ShardEncoder, ShardOptions
 from multimodal.fingerprint import read_index
 from multimodal.latents import CONTENTS_PER_SHARD, FinishedShard, LatentsInfo, LatentStore, LatentWriter, Pace
-from multimodal.latents.pace import Step
+from multimodal.latents.pace import Step, StepSeconds
 from multimodal.sample import Content, Modality
 from multimodal.stored_contents import stored_contents
 
@@ -38,7 +37,7 @@ class Spent:
         writing: the shard that is being written.
     """
 
-    steps: Counter[str] = field(default_factory=Counter)
+    steps: StepSeconds = field(default_factory=StepSeconds)
     batch_size: int = 0
     decoders: int = 1
     encoders: int = 1
@@ -159,7 +158,7 @@ def _write(shard: EncodedShard | FinishedShard, writer: LatentWriter, spent: Spe
     finished, started = shard.finish(), time.perf_counter()
     writer.add_shard(finished)
     spent.written += finished.count + len(finished.failed)
-    spent.steps.update(finished.seconds)
+    spent.steps.add(finished.seconds)
     spent.steps[Step.WRITE] += time.perf_counter() - started
 
 

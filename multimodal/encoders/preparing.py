@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -69,7 +69,7 @@ class Preparer:
             self._executor.shutdown(wait=True, cancel_futures=True)
             self._executor = None
 
-    def prepare(self, contents: Iterable[Content], ahead: Callable[[], int]) -> Iterator[Prepared]:
+    def prepare(self, contents: Iterable[Content], ahead: Callable[[], int]) -> Generator[Prepared, None, None]:
         """In order, at most so many contents ahead of the consumer.
 
         Raises:
@@ -84,8 +84,9 @@ class Preparer:
                 if not pending:
                     return
                 ids, future = pending.popleft()
-                for content_id, (inputs, *facts) in zip(ids, future.result(), strict=True):
-                    yield Prepared(content_id, None if inputs is None else torch.from_numpy(inputs), *facts)
+                for content_id, (inputs, problem, *seconds) in zip(ids, future.result(), strict=True):
+                    tensor = None if inputs is None else torch.from_numpy(inputs)
+                    yield Prepared(content_id, tensor, problem, *seconds)
         except BrokenExecutor:
             self._executor = None
             raise

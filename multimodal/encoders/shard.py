@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -23,7 +23,7 @@ from multimodal.encoders.preparing import Prepared, Preparer
 from multimodal.encoders.transfer import PinnedBuffers, one_ahead
 from multimodal.latents import FinishedShard
 from multimodal.latents.finished import finish_shard
-from multimodal.latents.pace import Step
+from multimodal.latents.pace import Step, StepSeconds
 from multimodal.latents.quantize import quantize
 from multimodal.latents.shards import LatentRows
 from multimodal.sample import Content
@@ -70,7 +70,7 @@ class EncodedShard:
     storage: Storage
     parts: list[LatentRows] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: StepSeconds = field(default_factory=StepSeconds)
 
     def finish(self) -> FinishedShard:
         """The bytes that the store keeps."""
@@ -111,7 +111,9 @@ class ShardEncoder:
         with closing(self.stream([contents], done)) as shards:
             return next((shard.finish() for shard in shards), FinishedShard())
 
-    def stream(self, shards: Iterable[Sequence[Content]], done: Done | None = None) -> Iterator[EncodedShard]:
+    def stream(
+        self, shards: Iterable[Sequence[Content]], done: Done | None = None
+    ) -> Generator[EncodedShard, None, None]:
         """The same for many shards, in order, but for those without contents; prepares across their borders."""
         device = getattr(self.encoder, "device", torch.device("cpu"))
         buffers = PinnedBuffers(device) if device.type == "cuda" else None
@@ -133,7 +135,7 @@ class ShardEncoder:
                     done(len(batch))
                 waited_since = time.perf_counter()
 
-    def _batches(self, shards: Iterable[Sequence[Content]]) -> Iterator[list[Prepared] | None]:
+    def _batches(self, shards: Iterable[Sequence[Content]]) -> Generator[list[Prepared] | None, None, None]:
         """Batches of all shards; None after the last of each."""
         sizes: deque[int] = deque()
 

@@ -96,7 +96,7 @@ def settle_precision(encoder: Encoder, options: EncoderOptions, latents: Path, s
 
 def settle_batch_size(encoder: Encoder, options: EncoderOptions, store: Path, samples: Samples) -> int:
     """The batch size of the options; `auto`: the one that the store was begun with, else the best by measurement."""
-    if options.batch_size != AUTO:
+    if not isinstance(options.batch_size, str):
         return options.batch_size
     known = (read_index(store) or {}).get(BATCH_SIZE)
     if known is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ class PinnedBuffers:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         self._buffers: list[Tensor | None] = [None, None]
         self._copied: list[torch.cuda.Event | None] = [None, None]
         self._turn = 0
@@ -68,7 +68,7 @@ class PinnedBuffers:
         return buffer
 
 
-def one_ahead(source: Iterable[T]) -> Iterator[T]:
+def one_ahead(source: Iterable[T]) -> Generator[T, None, None]:
     """The same items, of which the next is made in a thread while one is worked on; errors come where they belong."""
     ready: queue.Queue[tuple[bool, Any]] = queue.Queue(maxsize=1)
     stopped = threading.Event()

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import pyarrow as pa
 
-from multimodal.latents.pace import Step
+from multimodal.latents.pace import Step, StepSeconds
 from multimodal.latents.quantize import ErrorBound
 from multimodal.latents.shards import LatentRows, shard_bytes
 from multimodal.storage import Storage
@@ -56,10 +55,10 @@ def finish_shard(
     parts: Sequence[LatentRows], storage: Storage, failed: Mapping[str, str], seconds: Mapping[str, float] | None = None
 ) -> FinishedShard:
     """The shard of some contents, in the order given."""
-    started, spent = time.perf_counter(), Counter(seconds or {})
+    started, spent = time.perf_counter(), StepSeconds(seconds or {})
     held = [part for part in parts if part.content_ids]
     if not held:
-        return FinishedShard(failed=dict(failed), seconds=spent)
+        return FinishedShard(failed=dict(failed), seconds=dict(spent))
     data = shard_bytes(held, storage)
     bound = ErrorBound.largest(part.states.error_bound for part in held)
     count, tokens = sum(len(part.content_ids) for part in held), sum(sum(part.lengths) for part in held)
@@ -71,7 +70,7 @@ def finish_shard(
 def merge_shards(shards: Sequence[FinishedShard]) -> FinishedShard:
     """One shard that holds what several of one store hold, in their order."""
     failed = {content_id: why for shard in shards for content_id, why in shard.failed.items()}
-    seconds: Counter[str] = sum((Counter(shard.seconds) for shard in shards), Counter())
+    seconds = dict(StepSeconds(*(shard.seconds for shard in shards)))
     held = [shard for shard in shards if shard.count]
     if not held:
         return FinishedShard(failed=failed, seconds=seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,20 @@ class Step(StrEnum):
     MODEL = "model"
     WRITE = "write"
     WAIT = "wait"
+
+
+class StepSeconds(defaultdict[str, float]):
+    """Seconds by `Step`, zero where nothing was added."""
+
+    def __init__(self, *known: Mapping[str, float]) -> None:
+        super().__init__(float)
+        for seconds in known:
+            self.add(seconds)
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add those of another, step by step."""
+        for step, more in seconds.items():
+            self[step] += more
 
 
 @dataclass(frozen=True, slots=True)
