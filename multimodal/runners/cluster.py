@@ -65,7 +65,7 @@ def run_on_ray(
     """See `multimodal.runners.run`. What a dead node had under way, or had not handed over, is done again elsewhere."""
     if not items:
         return
-    with _connected(options.address):
+    with _connected(options.address, options.is_alone):
         workers = min(options.workers, len(items))
         rows = pa.table(
             {
@@ -106,7 +106,7 @@ def _on_actors(options: RunnerOptions, workers: int, make: bytes, rows: pa.Table
 
 
 @contextmanager
-def _connected(address: str | None) -> Iterator[None]:
+def _connected(address: str | None, alone: bool) -> Iterator[None]:
     """A connection to the cluster, for the block; one that is there already is used, and left alone."""
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # that there is no bar is meant so
@@ -114,7 +114,6 @@ def _connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    alone = address is None and "RAY_ADDRESS" not in os.environ
     if alone:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     started = {"include_dashboard": False} if alone else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
@@ -32,6 +33,11 @@ class RunnerOptions(Options):
     threads: int | None = Field(default=None, ge=1)
     gpus: float | None = Field(default=None, ge=0)
     address: str | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether Ray is to be started on this machine for the time of the stage."""
+        return self.kind == "ray" and self.address is None and "RAY_ADDRESS" not in os.environ
 
     @property
     def torch_threads(self) -> int:
