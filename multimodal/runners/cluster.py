@@ -140,7 +140,8 @@ def _gpus(options: RunnerOptions) -> float:
     some = any(node.get("GPU", 0) for node in nodes)
     gpus = options.gpus if options.gpus is not None else float(some)
     if not any(node.get("CPU", 0) >= options.cpus and node.get("GPU", 0) >= gpus for node in nodes):
-        had = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+        kinds = {f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes}
+        had = ", ".join(sorted(kinds, reverse=True))
         raise ConfigError(f"a worker reserves {options.cpus:g} CPUs and {gpus:g} GPUs; the cluster's nodes have {had}")
     return gpus
 
