@@ -19,7 +19,7 @@ from multimodal.bench.contenders import Materials
 from multimodal.bench.options import BenchOptions, read_bench
 from multimodal.bench.results import PAGE, RESULTS, TABLE, Results
 from multimodal.bench.run import Bench
-from multimodal.dataset import Dataset
+from multimodal.pairs.filtered import open_dataset
 
 
 def compare_decoders(conf: Path, overrides: Sequence[str]) -> Results:
@@ -33,7 +33,8 @@ def compare_decoders(conf: Path, overrides: Sequence[str]) -> Results:
     shared = pipeline(str(options.base), options.base_overrides(), "encode")
     assert shared.encoded is not None
     encoders = pretrain.encoders_of(config, shared.dataset)
-    materials = Materials(Dataset(shared.dataset.path), shared.encoded.by_modality, encoders, config.workspace)
+    dataset = open_dataset(shared.dataset.path, shared.encoded.pairs)
+    materials = Materials(dataset, shared.encoded.by_modality, encoders, config.workspace)
     columns = (TextColumn("[bold]{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console()) as bar:
         rows = {}

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from multimodal.config import load_config
-from multimodal.dataset import Dataset
+from multimodal.dataset import Dataset, DatasetInfo
 from multimodal.errors import DatasetError
 from multimodal.fingerprint import INDEX, read_index
+from multimodal.pairs.table import tables_of
 
 
 def chosen_workspace(conf: Path | None, workspace: Path | None) -> Path:
@@ -37,6 +38,21 @@ def chosen_dataset(conf: Path | None, workspace: Path | None) -> Dataset:
         raise DatasetError(f"no dataset of pipeline '{name}' in {at}; run `multimodal ingest {conf}`")
     record = (read_index(newest) or {})["record"]
     return Dataset(at / "dataset" / Path(record["path"]).name)
+
+
+def chosen_pairs(conf: Path | None, info: DatasetInfo) -> Path | None:
+    """The pair scores that a dataset is filtered by: the newest of the configuration's pipeline, if it asks for any;
+    without a configuration, the newest of the dataset."""
+    workspace = info.path.parent.parent
+    tables = tables_of(workspace, info.fingerprint)
+    if conf is None:
+        return tables[-1] if tables else None
+    config = load_config(conf)
+    if config.encode.pairs is None:
+        return None
+    records = workspace.glob(f"stages/{config.name}/pairs/*/{INDEX}")
+    own = {Path((read_index(index.parent) or {})["record"]["path"]).name for index in records}
+    return next((table for table in reversed(tables) if table.name in own), None)
 
 
 def _newest(indexes: Iterable[Path]) -> Path | None:

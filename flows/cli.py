@@ -162,11 +162,33 @@ def predict(
 
 
 @app.command()
-def pretrain(conf: Conf, overrides: Overrides = None) -> None:
-    """Make the sample encoders (conf/sample-encoders.yaml) from freshly generated scenes, speech and text."""
-    from flows.sample_encoders import make_sample_encoders
+def pretrain(conf: Conf, overrides: Overrides = None, dry_run: DryRun = False, verbose: Verbose = False) -> None:
+    """Train or adapt the towers of a pipeline that name no weights, and register them (conf/adapt.yaml).
 
-    make_sample_encoders(conf, overrides or [])
+    A configuration without sources (conf/sample-encoders.yaml) makes the sample encoders, from freshly generated
+    scenes, speech and text.
+    """
+    from multimodal.config import has_sources
+
+    if not has_sources(conf):
+        from flows.sample_encoders import make_sample_encoders
+
+        make_sample_encoders(conf, overrides or [])
+        return
+    if dry_run:
+        _load(conf, overrides or [])
+        from flows.adapt import adapt_intentions
+        from flows.console import show_intentions
+
+        show_intentions(adapt_intentions(str(conf), overrides or []))
+        return
+    with _prefect(conf, overrides or []):
+        from flows.adapt import pretrain_pipeline
+
+        result = pretrain_pipeline(str(conf), list(overrides or []))
+    from flows.console import show_facts
+
+    show_facts({info.name: f"{info.uri} ({', '.join(info.aliases)}): {info.reason}" for info in result.versions})
 
 
 @app.command()
@@ -317,7 +339,7 @@ def _show_intentions(conf: Path, overrides: Sequence[str], stage: str) -> None:
     from flows.console import show_intentions
     from flows.pipeline import dry_run, read_config
 
-    show_intentions(dry_run(read_config(str(conf), overrides), stage))
+    show_intentions(dry_run(read_config(str(conf), overrides, stage), stage))
 
 
 def _load(conf: Path, overrides: Sequence[str]) -> None:

@@ -9,21 +9,22 @@ evaluated and registered as any decoder is, by the sampler of the configuration 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from prefect import flow, task
 
-from flows import encode, evaluate, ingest, pretrain, register, train
+from flows import encode, evaluate, ingest, pairs, pretrain, register, train
 from flows.encode import EncodedDataset
 from flows.pipeline import Intention, PipelineResult, dry_run, intention, pipeline, read_config, tracked
 from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES, StagePlan, run_stage
 from flows.train import describe, job_of
 from multimodal.config import PipelineConfig
-from multimodal.dataset import Dataset, DatasetInfo
+from multimodal.dataset import DatasetInfo
 from multimodal.evaluation import EvaluationReport
+from multimodal.pairs.filtered import left_out_of, open_dataset
 from multimodal.registry import ModelVersionInfo, fetch_package
 from multimodal.training.distillation.rounds import distill, lineage, plan_distill, round_job, sampler_of_round
 from multimodal.training.finetuning.start import REGISTERED, start_folder
@@ -80,7 +81,8 @@ def distill_flow(
 def plan(config: PipelineConfig, dataset: DatasetInfo, encoded: EncodedDataset, teacher: Teacher) -> StagePlan:
     """What distill depends on: teacher, dataset, encoders, options of it and of the training, the seed, the code."""
     encoders = {str(info.modality): info.encoder_fingerprint for info in encoded.latents}
-    parts = plan_distill(job_of(config), config.distill, teacher.path, dataset.fingerprint, encoders)
+    left_out = left_out_of(open_dataset(dataset.path, encoded.pairs))
+    parts = plan_distill(job_of(config), config.distill, teacher.path, dataset.fingerprint, encoders, left_out)
     return StagePlan.of(config, "distill", parts)
 
 
@@ -94,7 +96,7 @@ def distill_decoder(
         job_of(config),
         config.distill,
         teacher.path,
-        Dataset(dataset.path),
+        open_dataset(dataset.path, encoded.pairs),
         encoded.by_modality,
         config.workspace,
         log=reporter.log,
@@ -142,6 +144,10 @@ def _plans_while_unchanged(config: PipelineConfig, source: str | None) -> Iterat
     encoders = pretrain.encoders_of(config, dataset)
     encoded = encode.plan(config, dataset, encoders).result(EncodedDataset)
     assert encoded is not None
+    if pairs.is_needed(config):
+        scored = pairs.plan(config, dataset, encoded, encoders).result(pairs.ScoredPairs)
+        assert scored is not None
+        encoded = replace(encoded, pairs=scored.path)
     trained = None if source else train.plan(config, dataset, encoded).result(TrainResult)
     planned = plan(config, dataset, encoded, teacher_of(config, source, trained))
     yield intention(planned, distilled := planned.result(TrainResult))

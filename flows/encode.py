@@ -18,18 +18,27 @@ from multimodal.dataset import Dataset, DatasetInfo
 from multimodal.encoders.options import EncodeOptions, EncoderOptions
 from multimodal.fingerprint import code_version, file_digest
 from multimodal.ingest import DECODERS
-from multimodal.latents import LatentsInfo
+from multimodal.latents import LatentsInfo, read_card
 from multimodal.sample import Modality, Task
 from multimodal.storage import Precision, Storage
+
+SHOWN_DIGITS = 12
+"""Of the hashes; the store's index has all of them."""
 
 CODE = ("encoders", *DECODERS, "latents", "storage.py", "stored_contents.py")
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedDataset:
-    """What the encode stage returns: the latents of each modality that the dataset's tasks need."""
+    """What the encode stage returns: the latents of each modality that the dataset's tasks need.
+
+    Args:
+        latents: by modality.
+        pairs: folder of the pair scores that say which samples are left out; `flows.pairs` fills it in.
+    """
 
     latents: tuple[LatentsInfo, ...]
+    pairs: Path | None = None
 
     @property
     def by_modality(self) -> dict[Modality, LatentsInfo]:
@@ -53,7 +62,9 @@ def plan(config: PipelineConfig, dataset: DatasetInfo, encoders: EncodeOptions) 
 def _parts(options: EncoderOptions) -> dict[str, Any]:
     # Where it runs and how many at once changes nothing in the result.
     machine = {"device", "batch_size", "decode_in", "decode_workers"}
-    named = options.model_dump(mode="json", exclude={*machine, "pretrain", "weights"})
+    named = options.model_dump(mode="json", exclude={*machine, "pretrain", "weights", "allow_pickle", "origin"})
+    cut = {"overlap", "trim_silence_db"}
+    named = {key: value for key, value in named.items() if key not in cut} | options.changed(*cut)
     if options.storage is Storage.FLOAT16:
         del named["storage"]  # as before there was a choice
     if options.precision == str(Precision.FLOAT32):
@@ -116,6 +127,7 @@ def as_encoded(encoders: EncodeOptions, encoded: EncodedDataset) -> EncodeOption
 
 def describe(encoded: EncodedDataset) -> Summary:
     """Contents by modality."""
+    cards = {info.modality: read_card(info.path) for info in encoded.latents}
     table = [
         {
             "modality": str(info.modality),
@@ -123,7 +135,10 @@ def describe(encoded: EncodedDataset) -> Summary:
             "encoded now": info.encoded,
             "failed": len(info.failed),
             "width": info.hidden_size,
+            "tokens": cards[info.modality].get("tokens", ""),
             "encoder": info.encoder_fingerprint,
+            "weights": cards[info.modality].get("weights", "")[:SHOWN_DIGITS],
+            "preprocessing": cards[info.modality].get("preprocessing", "")[:SHOWN_DIGITS],
             "computed in": str(info.precision),
             "samples/s": f"{info.pace.per_second:,.1f}" if info.pace else "",
             "time in the model": f"{info.pace.model_share:.0%}" if info.pace else "",

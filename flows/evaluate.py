@@ -11,15 +11,20 @@ from flows.encode import EncodedDataset
 from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES, StagePlan, run_stage
 from multimodal.config import PipelineConfig
-from multimodal.dataset import Dataset, DatasetInfo
+from multimodal.dataset import DatasetInfo
 from multimodal.evaluation import CONTROLS, EvaluationReport, evaluate, plan_evaluate
+from multimodal.pairs.filtered import open_dataset
 from multimodal.training.job import TrainResult
 
 
 def plan(config: PipelineConfig, dataset: DatasetInfo, encoded: EncodedDataset, trained: TrainResult) -> StagePlan:
     """What evaluate depends on: checkpoint, dataset, encoders, its options, the sampler, the code."""
     parts = plan_evaluate(
-        trained.checkpoint, Dataset(dataset.path), encoded.by_modality, config.evaluate, config.sampler
+        trained.checkpoint,
+        open_dataset(dataset.path, encoded.pairs),
+        encoded.by_modality,
+        config.evaluate,
+        config.sampler,
     )
     return StagePlan.of(config, "evaluate", parts)
 
@@ -36,7 +41,7 @@ def score_split(
     reporter.say(f"writing the {config.evaluate.split} split")
     report = evaluate(
         trained.checkpoint,
-        Dataset(dataset.path),
+        open_dataset(dataset.path, encoded.pairs),
         encoded.by_modality,
         config.evaluate,
         config.sampler,

@@ -11,6 +11,7 @@ from flows.chosen import chosen_dataset
 from flows.console import console, show_facts
 from multimodal.dataset import Fate
 from multimodal.lineage import Life, StoredLatents, Written, find_row, life_of
+from multimodal.pairs.table import PairScore
 from multimodal.sample import Sample
 
 SHOWN = 6
@@ -67,6 +68,8 @@ def _sample_lines(life: Life, sample: Sample) -> Iterator[tuple[str, str]]:
         yield f"latents {number}", _latents(found)
     if not life.latents and life.contents:
         yield "latents", "none: no encoder of this workspace has seen it"
+    for number, pair in enumerate(life.pairs, start=1):
+        yield f"pair score {number}", _pair(pair)
     for number, written in enumerate(life.written, start=1):
         yield from _written_lines(f"model {number}", written)
     if not life.written:
@@ -79,6 +82,14 @@ def _latents(found: StoredLatents) -> str:
         return f"{who}: {found.problem}"
     reading = f', it reads "{found.reading}"' if found.reading else ""
     return f"{who}: {found.tokens} x {found.hidden_size} states, {found.num_bytes:,} bytes{reading}"
+
+
+def _pair(pair: PairScore) -> str:
+    if pair.score is None:
+        return f"none by encoder {pair.encoder}: the content has no latents"
+    rank = f"above {pair.share_below:.0%} of its task's and split's"
+    fate = f"left out of what is learnt: {pair.why}" if pair.why else "it stays"
+    return f"cosine {pair.score:.4f} by encoder {pair.encoder}, {rank}; {fate} (pairs/{pair.table})"
 
 
 def _written_lines(name: str, written: Written) -> Iterator[tuple[str, str]]:

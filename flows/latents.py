@@ -95,7 +95,7 @@ def _cells(store: StoreSummary) -> list[Text]:
     last_use = datetime.fromtimestamp(store.last_use).strftime("%Y-%m-%d")
     values = (
         store.encoder,
-        store.named,
+        _named(store),
         store.storage or "damaged",
         f"{store.contents:,}",
         f"{store.failed:,}",
@@ -105,6 +105,15 @@ def _cells(store: StoreSummary) -> list[Text]:
         "now" if store.being_written else last_use,
     )
     return [Text(value, "red" if store.problem else "") for value in values]
+
+
+def _named(store: StoreSummary) -> str:
+    """The encoder by name, and what it states: hashes by their first digits, the JSON has all of them."""
+    card = store.card
+    if not card:
+        return store.named
+    hashes = f"weights {card['weights'][:12]}, preprocessing {card['preprocessing'][:12]}"
+    return "\n".join(part for part in (store.named, f"{card['hidden_size']} wide, {card['tokens']}", hashes) if part)
 
 
 def _some(kind: str, names: Sequence[str]) -> list[str]:

@@ -7,23 +7,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from rich.table import Table
 from rich.text import Text
 
-from flows.chosen import chosen_dataset
+from flows.chosen import chosen_dataset, chosen_pairs
 from flows.console import console
+from multimodal.dataset import DatasetInfo
 from multimodal.ledger import LedgerCount, count_rows, find_rows
+from multimodal.pairs.table import left_out_rows
 
 
-def count_table(ledger: Path) -> list[dict[str, Any]]:
+def count_table(ledger: Path, left_out: pa.Table | None = None) -> list[dict[str, Any]]:
     """Rows of the table of counts, as the Prefect artifact and the terminal show them."""
-    return [_plain(count) for count in count_rows(ledger)]
+    return [_plain(count) for count in count_rows(ledger, left_out)]
 
 
 def show_summary(conf: Path | None, workspace: Path | None, as_json: bool) -> None:
     """Counts by source, fate and reason."""
     info = chosen_dataset(conf, workspace).info
-    counts = count_table(info.ledger)
+    counts = count_table(info.ledger, _left_out(conf, info))
     if as_json:
         _print_json({"dataset": info.fingerprint, "rows": info.counts.rows, "counts": counts})
         return
@@ -41,7 +44,8 @@ def show_rows(
 ) -> None:
     """The rows that are asked for, with their URI and what was found."""
     info = chosen_dataset(conf, workspace).info
-    rows, total = find_rows(info.ledger, source=source, fate=fate, reason=reason, limit=limit)
+    left_out = _left_out(conf, info)
+    rows, total = find_rows(info.ledger, source=source, fate=fate, reason=reason, limit=limit, left_out=left_out)
     if as_json:
         for row in rows:
             console().print(json.dumps(asdict(row), ensure_ascii=False), soft_wrap=True, markup=False, highlight=False)
@@ -57,6 +61,12 @@ def show_rows(
     console().print(table)
     if len(rows) < total:
         console().print(f"{total - len(rows):,} more; --limit 0 shows all")
+
+
+def _left_out(conf: Path | None, info: DatasetInfo) -> pa.Table | None:
+    """Samples that pair scores leave out of the newest training on the dataset."""
+    folder = chosen_pairs(conf, info)
+    return left_out_rows(folder) if folder is not None else None
 
 
 def _plain(count: LedgerCount) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The whole job on one page: sources in, a registered model out. Read this first.
 
-    ingest ──> (pretrain) ──> encode ──> train ──> evaluate ──> register
+    ingest ──> (pretrain) ──> encode ──> (pairs) ──> train ──> evaluate ──> register
 
 Each stage is a Prefect flow of its own, in the file of its name. A stage whose inputs, options and code are those of
 an earlier result is skipped and says so; `dry_run` tells what a run would do, and why, without doing it.
@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prefect import flow, runtime
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from flows import encode, evaluate, ingest, pretrain, register, train
+from flows import encode, evaluate, ingest, pairs, pretrain, register, train
 from flows.console import console
+from flows.fetched import with_fetched
 from flows.stage import PIPELINE_RUN, STAGES, StagePlan
 from multimodal.config import PipelineConfig, load_config
 from multimodal.dataset import DatasetInfo
@@ -51,7 +52,7 @@ def pipeline(config_path: str, overrides: Sequence[str] = (), until: str = "regi
         overrides: `key.sub=value`, as on the command line.
         until: the last stage to run, one of `flows.stage.STAGES`.
     """
-    config = read_config(config_path, overrides)
+    config = read_config(config_path, overrides, until)
     last = STAGES.index(until)
     with tracked(config):
         dataset = ingest.ingest_flow(config)
@@ -62,6 +63,8 @@ def pipeline(config_path: str, overrides: Sequence[str] = (), until: str = "regi
         if last < STAGES.index("encode"):
             return PipelineResult(config.workspace, dataset)
         encoded = encode.encode_flow(config, dataset, encoders)
+        if pairs.is_needed(config):  # with encode: whoever asks for latents may train on them
+            encoded = pairs.pairs_flow(config, dataset, encoded, encoders)
         if last < STAGES.index("train"):
             return PipelineResult(config.workspace, dataset, encoded)
         trained = train.train_flow(config, dataset, encoded)
@@ -74,26 +77,32 @@ def pipeline(config_path: str, overrides: Sequence[str] = (), until: str = "regi
         return PipelineResult(config.workspace, dataset, encoded, trained, report, version)
 
 
-def read_config(config_path: str, overrides: Sequence[str] = ()) -> PipelineConfig:
-    """The configuration of a run, its workspace as an absolute path.
+def read_config(config_path: str, overrides: Sequence[str] = (), until: str = "register") -> PipelineConfig:
+    """The configuration of a run, its workspace as an absolute path, registered encoders as the folders they lie in.
+
+    Args:
+        until: the last stage that shall run; ingest needs no encoders.
 
     Raises:
         ConfigError: it is wrong, or what it says does not fit together.
+        RegistryError: a registered encoder that it names is not there.
     """
     config = load_config(config_path, overrides)
     for source in config.ingest.sources:
-        if source.task is not Task.INFILL and config.encode.of(source.task.modality) is None:
+        is_missing = source.task is not Task.INFILL and config.encode.of(source.task.modality) is None
+        if is_missing and until != "ingest":
             raise ConfigError(
-                f"{config_path}: source '{source.name}' is for '{source.task}', which needs an encoder; "
-                f"add encode.{source.task.modality}, or drop the source"
+                f"{config_path}: source '{source.name}' is for '{source.task}', which needs an encoder in every stage "
+                f"after ingest; add encode.{source.task.modality}, drop the source, or run `multimodal ingest`"
             )
     _refuse_contradictions(config_path, config)
-    return config.model_copy(update={"workspace": config.workspace.resolve()})
+    config = config.model_copy(update={"workspace": config.workspace.resolve()})
+    return config.model_copy(update={"encode": with_fetched(config.workspace, config.encode)})
 
 
 def _refuse_contradictions(config_path: str, config: PipelineConfig) -> None:
     """What would otherwise stop a run only after ingest and encode."""
-    for modality, (kinds, _) in BUILDERS.items():
+    for modality, kinds in BUILDERS.items():
         encoder = config.encode.of(modality)
         if encoder is not None and encoder.kind not in kinds:
             raise ConfigError(
@@ -137,7 +146,8 @@ class Intention:
 
 def dry_run(config: PipelineConfig, until: str = "register") -> list[Intention]:
     """What `pipeline` would do, in order; nothing is written. After the first stage that would run, all would."""
-    stages = [stage for stage in STAGES if stage != "pretrain" or pretrain.is_needed(config)]
+    optional = {"pretrain": pretrain.is_needed(config), "pairs": pairs.is_needed(config)}
+    stages = [stage for stage in STAGES if optional.get(stage, True)]
     intentions: list[Intention] = []
     for plan in _plans_while_unchanged(config):
         intentions.append(plan)
@@ -146,7 +156,7 @@ def dry_run(config: PipelineConfig, until: str = "register") -> list[Intention]:
     known = [intention.stage for intention in intentions]
     later = [stage for stage in stages if stage not in known]
     intentions += [Intention(stage, True, f"depends on {known[-1]}") for stage in later]
-    wanted = STAGES[: STAGES.index(until) + 1]
+    wanted = STAGES[: STAGES.index("pairs" if until == "encode" else until) + 1]
     return [intention for intention in intentions if intention.stage in wanted]
 
 
@@ -164,6 +174,11 @@ def _plans_while_unchanged(config: PipelineConfig) -> Iterator[Intention]:
     encoded = (plan := encode.plan(config, dataset, encoders)).result(encode.EncodedDataset)
     yield intention(plan, encoded)
     assert encoded is not None
+    if pairs.is_needed(config):
+        scored = (plan := pairs.plan(config, dataset, encoded, encoders)).result(pairs.ScoredPairs)
+        yield intention(plan, scored)
+        assert scored is not None
+        encoded = replace(encoded, pairs=scored.path)
     trained = (plan := train.plan(config, dataset, encoded)).result(TrainResult)
     yield intention(plan, trained)
     assert trained is not None

@@ -1,10 +1,16 @@
-"""Stage between ingest and encode, where an encoder names no weights: its tower learns from the train split."""
+"""Stage between ingest and encode, where an encoder names no weights: its tower learns from the train split.
+
+It learns from scratch, or from `encode.<modality>.pretrain.start`, wholly or by adapters. `flows.adapt` registers it.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, task
 
@@ -14,8 +20,9 @@ from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES, StagePlan, run_stage
 from multimodal.config import PipelineConfig
 from multimodal.dataset import Dataset, DatasetInfo
-from multimodal.encoders.options import EncodeOptions
-from multimodal.fingerprint import code_version, file_digest
+from multimodal.encoders.options import EncodeOptions, EncoderOptions
+from multimodal.errors import DatasetError
+from multimodal.fingerprint import code_version, file_digest, file_digests, write_json
 from multimodal.ingest import DECODERS
 from multimodal.sample import Modality
 
@@ -66,13 +73,7 @@ def with_weights(options: EncodeOptions, made: PretrainedEncoders) -> EncodeOpti
 def plan(config: PipelineConfig, dataset: DatasetInfo) -> StagePlan:
     """What pretraining depends on: the dataset, the towers' options and architectures, the code."""
     towers = {str(modality): config.encode.of(modality) for modality in towers_of(config, dataset)}
-    options = {
-        name: tower.model_dump(
-            mode="json", exclude={"device", "batch_size", "storage", "precision", "decode_in", "decode_workers"}
-        )
-        for name, tower in towers.items()
-        if tower
-    }
+    options = {name: _parts(tower) for name, tower in towers.items() if tower}
     files = [Path(tower.model) for tower in towers.values() if tower and tower.model]
     parts = {
         "dataset": dataset.fingerprint,
@@ -83,32 +84,73 @@ def plan(config: PipelineConfig, dataset: DatasetInfo) -> StagePlan:
     return StagePlan.of(config, "pretrain", parts)
 
 
+_OF_ENCODING = {"device", "batch_size", "storage", "precision", "decode_in", "decode_workers", "origin"}
+"""Options of an encoder that say nothing about how its tower is trained."""
+
+
+def _parts(tower: EncoderOptions) -> dict[str, Any]:
+    """Options of a tower; the weights that it starts from by what they are, not by where they lie."""
+    parts = tower.model_dump(mode="json", exclude=_OF_ENCODING)
+    start = Path(tower.pretrain.start or "")
+    if tower.pretrain.start and start.is_dir():
+        parts["pretrain"]["start"] = file_digests(start)
+    elif tower.pretrain.start and start.is_file():
+        parts["pretrain"]["start"] = file_digest(start)
+    return parts
+
+
+def record_path(folder: Path, modality: Modality) -> Path:
+    """What is known of a tower's training: `read_record` reads it."""
+    return folder / f"{modality}.json"
+
+
+def read_record(folder: Path, modality: Modality) -> dict[str, Any]:
+    """Of a tower's training: `steps`, `minutes`, `start`, `scores`, `before`, `count`, and `history`, pairs of step and
+    metrics.
+
+    Raises:
+        DatasetError: an earlier version of this program trained the tower, and noted none.
+    """
+    path = record_path(folder, modality)
+    if not path.is_file():
+        raise DatasetError(f"nothing is noted of the training of {folder / modality}; remove the folder and run again")
+    values: dict[str, Any] = json.loads(path.read_text())
+    return values
+
+
 @task(name="pretrain one tower", **IO_RETRIES)
 def pretrain_tower(
     config: PipelineConfig, info: DatasetInfo, modality: Modality, output: Path, reporter: StageReporter
 ) -> Path:
     """Train one tower and save it; one that an interrupted run of the same plan has finished is left alone."""
-    if any(output.glob("*.safetensors")):
+    record = record_path(output.parent, modality)
+    if any(output.glob("*.safetensors")) and record.is_file():
         return output
-    from multimodal.encoders.pretraining import pretrain_on_dataset
+    from multimodal.encoders.pretraining.on_dataset import train_on_dataset
 
     reporter.say(f"{modality} tower")
     options = config.encode.of(modality)
     assert options is not None
-    return pretrain_on_dataset(
-        options, modality, Dataset(info.path), output, progress=reporter.progress, log=_NamedLog(reporter, modality)
-    )
+    log = _NamedLog(reporter, modality)
+    made = train_on_dataset(options, modality, Dataset(info.path), progress=reporter.progress, log=log)
+    made.encoder.save(output)
+    log(made.steps, {f"val/{name}": value for name, value in made.scores.items()})
+    values = {name: getattr(made, name) for name in ("steps", "minutes", "start", "count")}
+    values |= {"scores": dict(made.scores), "before": dict(made.before), "history": log.history}
+    write_json(record, values)
+    return output
 
 
 class _NamedLog:
-    """A log whose metrics carry the tower's name."""
+    """A log whose metrics carry the tower's name; it remembers them without."""
 
     def __init__(self, reporter: StageReporter, modality: Modality) -> None:
         self._reporter, self._modality = reporter, modality
+        self.history: list[tuple[int, dict[str, float]]] = []
 
-    def __call__(self, step: int, metrics: object) -> None:
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log the metrics of one step."""
-        assert isinstance(metrics, dict)
+        self.history.append((step, dict(metrics)))
         self._reporter.log(step, {f"pretrain/{self._modality}/{name}": value for name, value in metrics.items()})
 
 
@@ -127,9 +169,20 @@ def pretrain_all(
 
 
 def describe(made: PretrainedEncoders) -> Summary:
-    """Where the towers are."""
-    table = [{"tower": str(modality), "weights": str(made.path / modality)} for modality in made.towers]
+    """Where the towers are, and what they scored on the val split before and after."""
+    table = [tower_row(made.path, modality) for modality in made.towers]
     return Summary(line=f"towers: {', '.join(made.towers)}", table=table, details={"folder": made.path})
+
+
+def tower_row(folder: Path, modality: Modality) -> dict[str, Any]:
+    """One tower in the stage's table."""
+    row: dict[str, Any] = {"tower": str(modality), "weights": str(folder / modality)}
+    path = record_path(folder, modality)
+    noted: dict[str, Any] = read_record(folder, modality) if path.is_file() else {}
+    for name in ("before", "scores"):
+        scores = noted.get(name, {})
+        row[{"scores": "val"}.get(name, name)] = ", ".join(f"{key} {value:.3f}" for key, value in scores.items())
+    return row | {"steps": noted.get("steps")}
 
 
 @flow(name="pretrain", validate_parameters=False)

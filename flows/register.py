@@ -32,6 +32,7 @@ from multimodal.evaluation.report import stamp_verdict
 from multimodal.fingerprint import code_version, write_file
 from multimodal.model_card import model_card, package_facts
 from multimodal.package import ModelPackage, modalities_of, write_package
+from multimodal.pairs.filtered import open_dataset
 from multimodal.predictor import Row
 from multimodal.promotion import rules_table
 from multimodal.registry import ModelVersionInfo, describe_version, find_version, promote_version, register_model
@@ -215,7 +216,7 @@ def make_package(
         for modality, options in chosen.items()
         if options and (modality in known or options.weights)
     }
-    probe = list(probe_rows(Dataset(dataset.path), config))
+    probe = list(probe_rows(open_dataset(dataset.path, encoded.pairs), config))
     folder = config.workspace / "packages"
     return write_package(folder, trained.checkpoint, built, encoders, config.sampler, probe)
 

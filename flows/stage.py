@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 RecordT = TypeVar("RecordT")
 
-STAGES = ("ingest", "pretrain", "encode", "train", "evaluate", "register")
-"""In the order in which they run; `pretrain` only where an encoder names no weights."""
+STAGES = ("ingest", "pretrain", "encode", "pairs", "train", "evaluate", "register")
+"""In the order in which they run; `pretrain` only where an encoder names no weights, `pairs` with `encode.pairs`."""
 
 PIPELINE_RUN: ContextVar[PipelineRun | None] = ContextVar("pipeline_run", default=None)
 """The MLflow run of the pipeline that the stages belong to."""

@@ -21,9 +21,10 @@ from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES
 from flows.train import job_of
 from multimodal.config import PipelineConfig
-from multimodal.dataset import Dataset, DatasetInfo
+from multimodal.dataset import DatasetInfo
 from multimodal.errors import ConfigError, MultimodalError
 from multimodal.fingerprint import explain_change, fingerprint
+from multimodal.pairs.filtered import open_dataset
 from multimodal.sweep.options import SweepOptions, read_sweep
 from multimodal.sweep.results import SweepResult, describe, finished, shown, write_results
 from multimodal.sweep.study import Sweep, SweepTrial, TrialRecord, open_sweep
@@ -159,7 +160,7 @@ def train_trial(
     return run_trial(
         trial,
         job_of(config),
-        Dataset(dataset.path),
+        open_dataset(dataset.path, encoded.pairs),
         encoded.by_modality,
         config.workspace,
         log=reporter.log,

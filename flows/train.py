@@ -12,6 +12,7 @@ from flows.reporter import StageReporter
 from flows.stage import IO_RETRIES, StagePlan, run_stage
 from multimodal.config import PipelineConfig
 from multimodal.dataset import DatasetInfo
+from multimodal.pairs.filtered import left_out_of, open_dataset
 from multimodal.training.finetuning.start import REGISTERED
 from multimodal.training.followers import Assignment, lead
 from multimodal.training.job import TrainJob, TrainResult, plan_train
@@ -34,7 +35,8 @@ def job_of(config: PipelineConfig) -> TrainJob:
 def plan(config: PipelineConfig, dataset: DatasetInfo, encoded: EncodedDataset) -> StagePlan:
     """What train depends on: dataset, encoders, its options, the seed, the code."""
     encoders = {str(info.modality): info.encoder_fingerprint for info in encoded.latents}
-    return StagePlan.of(config, "train", plan_train(job_of(config), dataset.fingerprint, encoders))
+    left_out = left_out_of(open_dataset(dataset.path, encoded.pairs))
+    return StagePlan.of(config, "train", plan_train(job_of(config), dataset.fingerprint, encoders, left_out))
 
 
 @task(name="train the decoder", **IO_RETRIES)
@@ -42,7 +44,7 @@ def train_decoder(
     config: PipelineConfig, dataset: DatasetInfo, encoded: EncodedDataset, reporter: StageReporter
 ) -> TrainResult:
     """Train, or go on where an interrupted run of the same job stopped."""
-    assignment = Assignment(job_of(config), dataset.path, encoded.by_modality, config.workspace)
+    assignment = Assignment(job_of(config), dataset.path, encoded.by_modality, config.workspace, encoded.pairs)
     return lead(assignment, log=reporter.log, progress=reporter.progress)
 
 

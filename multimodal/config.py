@@ -52,7 +52,7 @@ class PipelineConfig(Options):
     seed: int = 0
     workspace: Path = Path("workspace")
     ingest: IngestOptions
-    encode: EncodeOptions
+    encode: EncodeOptions = EncodeOptions()  # ingest alone needs none
     tokenizer: TokenizerOptions = TokenizerOptions()
     decoder: DecoderOptions = DecoderOptions()
     train: TrainOptions = TrainOptions()
@@ -89,6 +89,25 @@ def load_options(kind: type[OptionsT], path: str | Path, overrides: Sequence[str
         ConfigError: the file is absent or no mapping, an override has no `=`, a key is unknown or a value is wrong.
     """
     path = Path(path)
+    values = _read(path)
+    for override in overrides:
+        _override(values, override)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_problems(error)}") from error
+
+
+def has_sources(path: str | Path) -> bool:
+    """Whether a configuration is a pipeline's: it has sources to ingest.
+
+    Raises:
+        ConfigError: the file is absent or no mapping.
+    """
+    return "ingest" in _read(Path(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"no configuration at {path}; the project's own are in conf/")
     try:
@@ -97,12 +116,7 @@ def load_options(kind: type[OptionsT], path: str | Path, overrides: Sequence[str
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds {type(values).__name__}, expected keys and values")
-    for override in overrides:
-        _override(values, override)
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_first_problems(error)}") from error
+    return values
 
 
 def _override(values: dict[str, Any], override: str) -> None:

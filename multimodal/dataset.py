@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -124,10 +124,12 @@ class DatasetWriter:
     Other files may be written into `ledger_folder`, which has a temporary name until then.
     """
 
-    def __init__(self, folder: Path, ledger: Path, datasets: Path, rows_in: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, folder: Path, ledger: Path, media: MediaWriter, rows_in: Mapping[str, int] | None = None
+    ) -> None:
         self._folder, self.ledger_folder, self._rows_in = folder, ledger, rows_in
         self._samples = PartWriter(folder, "part", SAMPLE_SCHEMA)
-        self._media = MediaWriter(folder, datasets)
+        self._media = media
         self._ledger = PartWriter(ledger, "part", LEDGER_SCHEMA)
         self._digest = hashlib.sha256()
         self._sample_tree, self._content_tree = RowTree(), RowTree()
@@ -138,20 +140,26 @@ class DatasetWriter:
     @classmethod
     @contextmanager
     def open(
-        cls, folder: Path, ledger: Path, parts: Mapping[str, Any], rows_in: Mapping[str, int] | None = None
+        cls,
+        folder: Path,
+        ledger: Path,
+        parts: Mapping[str, Any],
+        rows_in: Mapping[str, int] | None = None,
+        is_as_written: Callable[[Path], bool] | None = None,
     ) -> Iterator[Self]:
         """A writer for `folder` and `ledger`; the dataset's index, the last to appear, holds `parts`.
 
         Args:
             rows_in: source -> rows that it has, counted apart from their fates; None leaves that uncompared.
+            is_as_written: see `MediaWriter`.
 
         Raises:
             DatasetError: at the end, where the ledger of a source does not balance.
         """
         with ExitStack() as stack:
             # The ledger leaves the stack first, and so is there before the dataset that counts on it.
-            folders = stack.enter_context(new_folder(folder)), stack.enter_context(new_folder(ledger))
-            writer = cls(*folders, folder.parent, rows_in)
+            own, own_ledger = stack.enter_context(new_folder(folder)), stack.enter_context(new_folder(ledger))
+            writer = cls(own, own_ledger, MediaWriter(own, folder.parent, is_as_written), rows_in)
             yield writer
             writer._finish(parts)
 

@@ -21,6 +21,7 @@ Messages say what happened, show the value, and name the cure.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
 
 
 class MultimodalError(Exception):
@@ -89,3 +90,8 @@ class MediaError(MultimodalError):
         self.reason = reason
         self.detail = detail
         self.measures = dict(measures or {})
+
+    def alone(self) -> Self:
+        """This error without the frames that it came through, which keep what they held: texts and bytes of a row."""
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+        return self

@@ -201,7 +201,8 @@ def _fill(folder: Path, checkpoint: Path, encoders: Mapping[Modality, Encoder]) 
 def _encoder_options(options: EncodeOptions, modalities: Sequence[Modality]) -> dict[str, Any]:
     """Options as JSON, without what the package's own folder says and what belongs to the machine."""
     chosen = {modality: options.of(modality) for modality in modalities}
-    leave = {"model", "weights", "pretrain", "device", "batch_size", "decode_in", "decode_workers"}
+    # Packages hold safetensors.
+    leave = {"model", "weights", "pretrain", "device", "allow_pickle", "batch_size", "decode_in", "decode_workers"}
     return {str(key): value.model_dump(mode="json", exclude=leave) for key, value in chosen.items() if value}
 
 

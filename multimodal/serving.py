@@ -104,7 +104,7 @@ def predict_table(predictor: Predictor, table: pd.DataFrame, params: Mapping[str
         raise RequestError(f"the table needs a column 'task', it has {', '.join(map(str, table.columns)) or 'none'}")
     options = _sampler(predictor.sampler, params or {})
     rows, errors = _read_rows(table)
-    written = iter(predictor.predict(rows, options, allow_paths=_paths_allowed()))
+    written = iter(predictor.predict(rows, options, allow_paths=paths_allowed()))
     predictions = [next(written) if error is None else Prediction(error=error) for error in errors]
     return pd.DataFrame([_cells(prediction) for prediction in predictions], index=table.index, columns=_OUTPUT_NAMES)
 
@@ -258,7 +258,8 @@ def _cells(prediction: Prediction) -> Sequence[Any]:
     return prediction.text, *sureness, tokens, confidences, filled, prediction.nfe, prediction.error
 
 
-def _paths_allowed() -> bool:
+def paths_allowed() -> bool:
+    """Whether rows may name files of this machine: not those of a server's clients, unless it was started so."""
     return not _is_set(IN_SERVER) or _is_set("MULTIMODAL_SERVE_PATHS")
 
 

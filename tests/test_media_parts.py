@@ -8,7 +8,7 @@ import pytest
 from multimodal import media_parts
 from multimodal.dataset import Dataset, DatasetWriter
 from multimodal.errors import DatasetError
-from multimodal.fingerprint import file_digests, read_index
+from multimodal.fingerprint import file_digest, file_digests, read_index
 from multimodal.sample import Content, Modality, UnreadContent, content_digest
 
 
@@ -33,9 +33,9 @@ def unread(number, reads):
     return UnreadContent(one.content_id, one.modality, one.size, read)
 
 
-def write(workspace, name, contents):
+def write(workspace, name, contents, **options):
     folder = workspace / "dataset" / name
-    with DatasetWriter.open(folder, workspace / "ledger" / name, {}) as writer:
+    with DatasetWriter.open(folder, workspace / "ledger" / name, {}, **options) as writer:
         for one in contents:
             writer.add_media(one)
     return folder
@@ -122,3 +122,15 @@ def test_an_odd_index_shares_nothing(tmp_path, index):
     write(tmp_path, "a", [content(1)])
     (tmp_path / "dataset" / "a" / "index.json").write_text(index)
     assert len(parts(write(tmp_path, "b", [content(1)]))) == 1
+
+
+def test_a_part_that_is_as_it_was_written_is_shared_unread(short_parts, tmp_path, monkeypatch):
+    """Its stat says so; one that only looks so is hashed, and what it lost is written anew."""
+    first = write(tmp_path, "a", map(content, range(30)))
+    changed = parts(first)["media-00001.parquet"]
+    changed.write_bytes(changed.read_bytes()[::-1])
+    hashed = []
+    monkeypatch.setattr(media_parts, "file_digest", lambda path: hashed.append(path.name) or file_digest(path))
+    second = write(tmp_path, "b", map(content, range(30)), is_as_written=lambda path: path.name != changed.name)
+    assert hashed == [changed.name]
+    assert file_digests(second) == read_index(second)["files"] == read_index(first)["files"]

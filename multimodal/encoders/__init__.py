@@ -1,12 +1,16 @@
 """Frozen encoders behind one interface: `build_encoder` makes one from its options.
 
     base          the interface: bytes in, token-level hidden states with a mask out
-    image         open_clip towers
-clip_text     their text towers
-    audio         Whisper and wav2vec 2.0 encoders
+    image         open_clip's image towers;  open_clip_models  architectures, tags, weights
+    vision        image towers of transformers: SigLIP, DINOv2, DINOv3
+    audio         speech and sound: Whisper, wav2vec 2.0 and its kin, CLAP
+    towers, clap  what these families do differently;  audio_models  loads them
+    windows       long clips cut and joined;  silence  trimmed where asked for
     text          T5 encoders over bytes
+    clip_text     open_clip's text towers
     masked_lm     pretrained masked language models, which a decoder may start from
-    hub           whether a pretrained name can be had
+    hub           whether a pretrained name can be had, and its files
+    weights       from safetensors, or refused
     stage         the encode stage for one modality: precision, batch size and drift probe, then `encode`
     encode        contents that a store lacks -> shards
     shard         the shard function, for any runner
@@ -36,12 +40,12 @@ if TYPE_CHECKING:
 
 __all__ = ["build_encoder"]
 
-BUILDERS: dict[Modality, tuple[tuple[str, ...], str]] = {
-    Modality.IMAGE: (("open_clip",), "image:build_image_encoder"),
-    Modality.AUDIO: (("whisper", "wav2vec2"), "audio:build_audio_encoder"),
-    Modality.TEXT: (("bytes",), "text:build_text_encoder"),
+BUILDERS: dict[Modality, dict[str, str]] = {
+    Modality.IMAGE: {"open_clip": "image:build_image_encoder", "transformers": "vision:build_vision_encoder"},
+    Modality.AUDIO: dict.fromkeys(("whisper", "wav2vec2", "clap"), "audio:build_audio_encoder"),
+    Modality.TEXT: {"bytes": "text:build_text_encoder", "open_clip": "clip_text:build_clip_text_encoder"},
 }
-"""Modality -> the kinds of encoders for it, and who builds them."""
+"""Modality -> the kinds of encoders for it, and who builds each."""
 
 
 def build_encoder(options: EncoderOptions, modality: Modality) -> Encoder:
@@ -50,10 +54,12 @@ def build_encoder(options: EncoderOptions, modality: Modality) -> Encoder:
     Raises:
         EncoderError: the kind is of another modality, or architecture or weights cannot be had.
     """
-    kinds, builder = BUILDERS[modality]
-    if options.kind not in kinds:
-        raise EncoderError(f"'{options.kind}' is no {modality} encoder; use {' or '.join(kinds)}")
-    module, name = builder.split(":")
+    builders = BUILDERS[modality]
+    if options.kind not in builders:
+        raise EncoderError(f"'{options.kind}' is no {modality} encoder; use {' or '.join(builders)}")
+    if (options.weights or "").startswith("models:/"):
+        raise EncoderError(f"{options.weights} must be fetched first: run a flow, or use registry.fetch_encoder")
+    module, name = builders[options.kind].split(":")
     build = getattr(importlib.import_module(f"{__name__}.{module}"), name)
     encoder: Encoder = build(options)
     # `auto` is settled by the encode stage, which has contents to measure with.

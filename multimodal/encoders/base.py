@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from multimodal.errors import EncoderError
 from multimodal.sample import Modality
 from multimodal.storage import Precision, Storage, stored_fingerprint
 
@@ -30,6 +31,46 @@ class EncoderOutput:
     attention_mask: Tensor
     pooled: Tensor
     readings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRate:
+    """How many states a content gets.
+
+    Args:
+        count: states of one `per`, the last of a content rounded up.
+        per: what they are counted by.
+        at_most: whether `count` is an upper bound, as where it depends on a picture's shape.
+    """
+
+    count: float
+    per: Literal["picture", "second", "byte", "token"]
+    at_most: bool = False
+
+    def __str__(self) -> str:
+        return f"{'at most ' if self.at_most else ''}{self.count:g} per {self.per}"
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderCard:
+    """What an encoder states about itself; the latent store's index keeps it as JSON.
+
+    Args:
+        hidden_size, pooled_size: widths.
+        tokens: such as "50 per second".
+        preprocessing: SHA-256 over everything that is done to bytes before the model sees them, 64 hex digits.
+        weights: SHA-256 over the names and values of all weights, 64 hex digits, whatever file they came from.
+    """
+
+    hidden_size: int
+    pooled_size: int
+    tokens: str
+    preprocessing: str
+    weights: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as a dict."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +97,9 @@ class Encoder(ABC):
         fingerprint: SHA-256 over architecture, preprocessing, weights and storage, 16 hex digits: the same means the
             same latents.
         storage: how its hidden states are stored.
+        tokens: how many states a content gets.
+        preprocessing_hash: SHA-256 over the preprocessing, 64 hex digits.
+        weights_sha256: SHA-256 over the names and values of all weights, 64 hex digits.
         precision: what its model computes in when it is called.
     """
 
@@ -64,8 +108,17 @@ class Encoder(ABC):
     pooled_size: int
     fingerprint: str
     storage: Storage = Storage.FLOAT16
+    tokens: TokenRate | None = None
+    preprocessing_hash: str = ""
+    weights_sha256: str = ""
     precision: Precision = Precision.FLOAT32
     _bare_fingerprint: str | None = None
+
+    @property
+    def card(self) -> EncoderCard:
+        """What it states about itself."""
+        tokens = "" if self.tokens is None else str(self.tokens)
+        return EncoderCard(self.hidden_size, self.pooled_size, tokens, self.preprocessing_hash, self.weights_sha256)
 
     def __call__(self, batch: Sequence[Tensor]) -> EncoderOutput:
         """`encode` in the encoder's precision, without gradients; matrix products only are in bfloat16, if any are."""
@@ -94,6 +147,19 @@ class Encoder(ABC):
     @abstractmethod
     def encode(self, batch: Sequence[Tensor]) -> EncoderOutput:
         """Hidden states of preprocessed contents; a batch of one equals a row of a batch (to float tolerance)."""
+
+    @property
+    def has_text_side(self) -> bool:
+        """Whether `embed_texts` gives vectors of texts that `pooled` ones can be compared with."""
+        return False
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Vectors of texts in the space of `pooled`, normalised, float32 [texts, pooled_size] on the CPU.
+
+        Raises:
+            EncoderError: the encoder has no text side.
+        """
+        raise EncoderError(f"this encoder of {self.modality} has no text side to compare texts with")
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -14,6 +14,8 @@ from torch.nn import functional
 ALPHABET = " 'abcdefghijklmnopqrstuvwxyz"
 """Characters that can be read; class 0 is the blank, class i + 1 is ALPHABET[i]."""
 BLANK = 0
+CTC_HEAD = "ctc_head.safetensors"
+"""Its file in an encoder's folder."""
 
 
 class CTCHead(nn.Module):

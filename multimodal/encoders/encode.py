@@ -88,7 +88,9 @@ def encode_dataset(
     options = options or ShardOptions(batch_size)
     wanted = dataset.content_ids(modality)
     spent, started = Spent(batch_size=options.batch_size), time.perf_counter()
-    with LatentWriter(store_path, encoder.fingerprint, encoder.hidden_size, storage=encoder.storage) as writer:
+    with LatentWriter(
+        store_path, encoder.fingerprint, encoder.hidden_size, storage=encoder.storage, card=encoder.card.to_json()
+    ) as writer:
         # Opened while the store is held: `latents gc` must not remove what was just found to be there.
         store = LatentStore(store_path)
         missing, done = _lacking(wanted, store), 0

@@ -15,6 +15,12 @@ from multimodal.errors import EncoderError
 PROBE_SECONDS = 2.0
 """How long the hub may take to answer before it counts as unreachable."""
 
+DESCRIPTIONS = ("*.json", "*.txt", "*.model")
+"""Configurations and tokenizers."""
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin")
+"""Asked for only where pickles are allowed and there is nothing else."""
+
 
 def is_local(weights: str) -> bool:
     """Whether `weights` means a folder: it is there, or it cannot be a hub id of at most one slash."""
@@ -54,6 +60,53 @@ def require_answer(cure: str, before: str = "") -> None:
 
     if constants.HF_HUB_OFFLINE or not _answers(constants.ENDPOINT):
         raise EncoderError(f"{before}{constants.ENDPOINT} cannot be reached; {cure}, or unset HF_HUB_OFFLINE")
+
+
+def local_copy(
+    name: str, cure: str, allow_pickle: bool = False, weights: Sequence[str] = WEIGHTS, pickled: Sequence[str] = PICKLED
+) -> Path:
+    """The folder of a model: a local one as it is, else what the hub has under this name, downloaded where needed.
+
+    Of the weights only safetensors are asked for; pickles are, with `allow_pickle`, where there is nothing else.
+
+    Args:
+        cure: what can be done where there is no network, for the message.
+        weights, pickled: names of files, with wildcards.
+
+    Raises:
+        EncoderError: it is not cached, and the hub is switched off, does not answer within 2 s, or has no such model
+            in safetensors.
+    """
+    if is_local(name):
+        return Path(name).expanduser()
+    usable = [*weights, *(pickled if allow_pickle else ())]
+    cached = require_reachable(name, cure, [file for file in usable if "*" not in file])
+    folder = _snapshot(name, [*DESCRIPTIONS, *weights], cached, cure)
+    if _holds(folder, weights):
+        return folder
+    if allow_pickle and _holds(folder := _snapshot(name, [*DESCRIPTIONS, *pickled], cached, cure), pickled):
+        return folder
+    raise EncoderError(
+        f"the hub's '{name}' has no {' or '.join(usable)}; name a model that is published in safetensors, "
+        "or set `allow_pickle: true` if its checkpoint is to be trusted"
+    )
+
+
+def _snapshot(name: str, files: Sequence[str], cached: bool, cure: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        with no_progress_bars():
+            return Path(snapshot_download(name, allow_patterns=list(files), local_files_only=cached))
+    except (OSError, ValueError) as error:
+        if not cached:
+            raise EncoderError(f"'{name}' cannot be had from the hub: {str(error)[:300]}") from error
+    require_answer(cure, f"the hub's cache lacks files of '{name}', and ")
+    return _snapshot(name, files, False, cure)
+
+
+def _holds(folder: Path, files: Sequence[str]) -> bool:
+    return any(next(folder.glob(file), None) is not None for file in files)
 
 
 def shipped_instead(folder: str) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from multimodal.encoders.hub import is_local, no_progress_bars, require_reachable
+from multimodal.encoders.hub import local_copy, no_progress_bars
+from multimodal.encoders.weights import LOAD_ERRORS, load_transformers
 from multimodal.errors import EncoderError
 
 MODEL_TYPE = "modernbert"
@@ -45,19 +46,19 @@ def load_masked_language_model(name: str) -> MaskedLanguageModel:
     Raises:
         EncoderError: it is absent, of another architecture, or the hub cannot be reached (found out in 2 s).
     """
-    cached = is_local(name) or require_reachable(name, "set train.init_backbone to a local folder")
+    folder = local_copy(name, "set train.init_backbone to a local folder")
     from transformers import AutoConfig, ModernBertModel
 
     try:
-        config = AutoConfig.from_pretrained(name, local_files_only=cached)
-        _require_modernbert(name, config)
-        with no_progress_bars():
-            model = ModernBertModel.from_pretrained(name, config=config, local_files_only=cached)
-    except (OSError, ValueError) as error:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except LOAD_ERRORS as error:
         raise EncoderError(
             f"train.init_backbone: '{name}' cannot be read as a masked language model: {error}"
         ) from error
-    return MaskedLanguageModel(config, model.state_dict(), _tokenizer(name, cached))
+    _require_modernbert(name, config)
+    with no_progress_bars():
+        model = load_transformers(ModernBertModel, folder, False, "train.init_backbone", config=config)
+    return MaskedLanguageModel(config, model.state_dict(), _tokenizer(folder))
 
 
 def _require_modernbert(name: str, config: Any) -> None:
@@ -75,10 +76,6 @@ def _require_modernbert(name: str, config: Any) -> None:
         raise EncoderError(f"train.init_backbone: '{name}' has activation {config.hidden_activation}; gelu or silu fit")
 
 
-def _tokenizer(name: str, cached: bool) -> Tokenizer | None:
-    path: str | Path = Path(name) / "tokenizer.json"
-    if not is_local(name):
-        from huggingface_hub import hf_hub_download
-
-        path = hf_hub_download(name, "tokenizer.json", local_files_only=cached)
-    return Tokenizer.from_file(str(path)) if Path(path).is_file() else None
+def _tokenizer(folder: Path) -> Tokenizer | None:
+    path = folder / "tokenizer.json"
+    return Tokenizer.from_file(str(path)) if path.is_file() else None

@@ -6,7 +6,6 @@ Bytes are numbered as in ByT5 (Xue et al., 2022, https://arxiv.org/abs/2105.1362
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from multimodal.encoders.base import Encoder, EncoderOutput, Preparation, pick_device
-from multimodal.encoders.hub import is_local, require_reachable, shipped_instead
+from multimodal.encoders.base import Encoder, EncoderOutput, Preparation, TokenRate, pick_device
+from multimodal.encoders.hub import local_copy, no_progress_bars, shipped_instead
 from multimodal.encoders.options import EncoderOptions
+from multimodal.encoders.weights import LOAD_ERRORS, load_transformers, state_digest
 from multimodal.errors import EncoderError, MediaError
 from multimodal.fingerprint import digest, new_folder, write_file, write_json
 from multimodal.sample import Modality
@@ -55,7 +55,10 @@ class TextEncoder(Encoder):
         self.model = model.to(self.device).float().eval().requires_grad_(False)
         self.downsample = downsample
         self.hidden_size = self.pooled_size = int(model.config.d_model)
-        self.fingerprint = digest(["bytes", downsample, _architecture(model), _weights_digest(model)])[:16]
+        self.tokens = TokenRate(1 / downsample, "byte")
+        self.preprocessing_hash = digest(["bytes", BYTE_OFFSET, END_ID])
+        self.weights_sha256 = state_digest(_unique_tensors(model))
+        self.fingerprint = digest(["bytes", downsample, _architecture(model), self.weights_sha256])[:16]
 
     def preprocess(self, data: bytes) -> Tensor:
         """Ids of the bytes and the end, int64 [bytes + 1].
@@ -63,11 +66,11 @@ class TextEncoder(Encoder):
         Raises:
             MediaError: the bytes are not UTF-8, or hold nothing but white space.
         """
-        return byte_ids(_checked_text(data))
+        return byte_ids(_checked(data))
 
     def preparation(self) -> Preparation:
         """The check and the numbering, which need no weights."""
-        return Preparation(_checked_text, byte_ids)
+        return Preparation(_checked, byte_ids)
 
     @torch.inference_mode()
     def encode(self, batch: Sequence[Tensor]) -> EncoderOutput:
@@ -92,26 +95,36 @@ def build_text_encoder(options: EncoderOptions) -> TextEncoder:
     """The text encoder that the options name: `weights` (folder or hub id), else a fresh one of the JSON file `model`.
 
     Raises:
-        EncoderError: neither is given, the file or folder is wrong, or the hub cannot be reached.
+        EncoderError: neither is given, the file or folder is wrong, weights are pickled and this is not allowed, or
+            the hub cannot be reached.
     """
     if options.weights is None:
         torch.manual_seed(options.pretrain.seed)
         model = _fresh_model(options.model)
-    elif is_local(options.weights):
-        model = _load_folder(Path(options.weights))
     else:
-        cached = require_reachable(options.weights, shipped_instead("data/encoders/text"))
-        model = _load_pretrained(options.weights, local_files_only=cached)
+        model = _load_model(
+            local_copy(options.weights, shipped_instead("data/encoders/text"), options.allow_pickle), options
+        )
     return TextEncoder(model, options.downsample, pick_device(options.device))
 
 
-def _checked_text(data: bytes) -> bytes:
+def decode_text(data: bytes) -> str:
+    """The text of a content's bytes.
+
+    Raises:
+        MediaError: the bytes are not UTF-8, or hold nothing but white space.
+    """
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise MediaError("invalid_utf8", f"text is not UTF-8: {error}") from error
     if not text.strip():
         raise MediaError("empty_text", "the text holds nothing but white space")
+    return text
+
+
+def _checked(data: bytes) -> bytes:
+    decode_text(data)
     return data
 
 
@@ -152,35 +165,17 @@ def _fresh_model(path: str | None) -> Any:
     try:
         config = T5Config(**json.loads(Path(path).read_text()))
         return T5EncoderModel._from_config(config, attn_implementation="eager")
-    except (ValueError, TypeError) as error:
+    except LOAD_ERRORS as error:
         raise EncoderError(f"text encoder: {path} does not describe a T5 encoder: {error}") from error
 
 
-def _load_folder(folder: Path) -> Any:
-    missing = [name for name in ("config.json", "model.safetensors") if not (folder / name).is_file()]
-    if missing:
-        raise EncoderError(
-            f"text encoder: {folder} has no {' and no '.join(missing)}; it must be a folder written by "
-            "`multimodal pretrain` or by save_pretrained with safetensors (pickled weights are not loaded)"
-        )
-    return _load_pretrained(str(folder), local_files_only=True)
-
-
-def _load_pretrained(name: str, local_files_only: bool) -> Any:
+def _load_model(folder: Path, options: EncoderOptions) -> Any:
     from transformers import T5EncoderModel
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()  # it would tear the pipeline's own
-    try:
-        return T5EncoderModel.from_pretrained(
-            name,
-            local_files_only=local_files_only,
-            use_safetensors=True,
-            dtype=torch.float32,
-            attn_implementation="eager",
+    with no_progress_bars():
+        return load_transformers(
+            T5EncoderModel, folder, options.allow_pickle, "text encoder", attn_implementation="eager"
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise EncoderError(f"text encoder: '{name}' does not load as a T5 encoder in safetensors: {error}") from error
 
 
 def _architecture(model: Any) -> dict[str, Any]:
@@ -197,11 +192,3 @@ def _unique_tensors(model: Any) -> dict[str, Tensor]:
     for name, tensor in state.items():
         unique.setdefault(tensor.data_ptr(), name)
     return {name: state[name] for name in unique.values()}
-
-
-def _weights_digest(model: Any) -> str:
-    sha = hashlib.sha256()
-    for name, tensor in sorted(_unique_tensors(model).items()):
-        sha.update(name.encode())
-        sha.update(tensor.float().cpu().contiguous().numpy().tobytes())
-    return sha.hexdigest()

@@ -36,6 +36,7 @@ from multimodal.fingerprint import (
 )
 from multimodal.generation import CONFIG, TOKENIZER, WEIGHTS, TextGenerator
 from multimodal.latents import LatentsInfo, LatentStore
+from multimodal.pairs.filtered import FilteredDataset
 from multimodal.sample import Modality, Split, Task
 from multimodal.training.options import SamplerOptions
 
@@ -112,6 +113,7 @@ def plan_evaluate(
         "options": options.model_dump(mode="json"),
         "sampler": sampler.model_dump(mode="json"),
         "code": code_version(*CODE),
+        **({"pairs": dataset.pairs.name} if isinstance(dataset, FilteredDataset) else {}),
     }
 
 

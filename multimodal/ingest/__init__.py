@@ -4,6 +4,7 @@
               WebDataset shards, Hugging Face folders, plain text, and the layouts of public corpora (layouts/)
     locations local paths and URLs;  refs  where the bytes of media lie: a file, an archive's member, a table's cell
     drafts    a raw row -> a checked draft    (texts, official splits; text_checks: what texts are refused for)
+    languages which language a text is in
     media     a media file -> its bytes, decoded once to the end, or a typed reason
               (formats: magic bytes; pictures, sounds: the decoders, which the encoders use too;
               quality: what decodes well and is of no use; measures: what all checks are held against)

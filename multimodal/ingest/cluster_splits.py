@@ -8,6 +8,7 @@ from functools import cached_property
 
 from multimodal.ingest.drafts import Draft
 from multimodal.ingest.duplicates.clusters import DisjointSets, Neighbours
+from multimodal.ingest.duplicates.options import DecontaminationOptions
 from multimodal.ingest.options import SplitOptions
 from multimodal.ingest.splits import PRECEDENCE, SplitAssigner, SplitOrigin, hash_split, is_carved
 from multimodal.sample import Modality, Split, content_digest
@@ -36,11 +37,13 @@ class ClusterSplitAssigner(SplitAssigner):
     - Official splits stay. Contents without one follow those of their cluster, test before val before train.
     - Clusters of officially train contents serve as val (`carve_val`) as a whole, if none of their sources has a val.
 
+    Target texts join rows of text of whatever tasks; where `leaks` counts captions and transcripts, those too.
     All drafts are added, and all near duplicates joined, before the first split is asked for.
     """
 
-    def __init__(self, options: SplitOptions) -> None:
+    def __init__(self, options: SplitOptions, leaks: DecontaminationOptions | None = None) -> None:
         super().__init__(options)
+        self._leaks = leaks or DecontaminationOptions()
         self._sets = DisjointSets()
 
     def add(self, draft: Draft) -> None:
@@ -49,7 +52,8 @@ class ClusterSplitAssigner(SplitAssigner):
         self._sets.join(draft.content_id, f"group {draft.group}")
         if draft.picture_id:
             self._sets.join(draft.content_id, draft.picture_id)
-        if draft.task.modality is Modality.TEXT:
+        modality = draft.task.modality
+        if modality is Modality.TEXT or self._leaks.compares_target(modality, draft.text):
             self._sets.join(draft.content_id, content_digest(draft.text.encode()))
 
     def join(self, near: Neighbours) -> list[str]:

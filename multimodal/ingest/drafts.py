@@ -19,6 +19,8 @@ from multimodal.sample import Modality, Sample, Split, Task, content_digest, nor
 
 SPLIT_WORDS = {"validation": Split.VAL, "valid": Split.VAL, "dev": Split.VAL, "training": Split.TRAIN}
 """Usual words for splits, beside our own; `split_values` of a source goes first."""
+MOST_ATTRIBUTE_CHARS = 1 << 18
+"""Of a row's further columns together, which a row of Parquet can have megabytes of for a few bytes in the file."""
 
 
 @dataclass(slots=True)
@@ -112,7 +114,7 @@ class Drafter:
             uri=row.uri, source=source.name, task=task, **texts, originals=_originals(row, texts),
             style=normalise(row.values.get("style", "")) or source.style,
             speaker=normalise(row.values.get("speaker", "")), group=normalise(row.values.get("group", "")),
-            attributes=_json(row.attributes) if row.attributes else "{}",
+            attributes=_attributes(row),
             official=self._official_split(row),
             picture=self._reader.picture_path(row),
         )  # fmt: skip
@@ -173,6 +175,16 @@ def _originals(row: Row, texts: Mapping[str, str]) -> str:
     """The texts as found, of those that differ from what samples hold, as JSON; "" where none does."""
     found = {name: row.values[name] for name, text in texts.items() if text and row.values[name] != text}
     return _json(found) if found else ""
+
+
+def _attributes(row: Row) -> str:
+    if not row.attributes:
+        return "{}"
+    written = _json(row.attributes)
+    if len(written) > MOST_ATTRIBUTE_CHARS:
+        detail = f"further columns of {len(written)} characters, at most {MOST_ATTRIBUTE_CHARS}"
+        raise MediaError(Reason.TEXT_TOO_LONG, detail)
+    return written
 
 
 def _json(attributes: Mapping[str, object]) -> str:

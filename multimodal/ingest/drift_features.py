@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from multimodal.dataset import Dataset
+from multimodal.ingest.languages import ENOUGH_BYTES, identify, letter_bytes
 from multimodal.ingest.measure_table import read_measures
 from multimodal.ingest.text_checks import script
 from multimodal.sample import Modality
@@ -24,6 +25,10 @@ MEASURED = {
     Modality.AUDIO: ("seconds", "sampling_rate", "loudness_dbfs", "spectral_centroid"),
 }
 """Of each picture or sound that was kept, once; texts are read from the samples."""
+
+TEXTS_TOLD = 1000
+"""Texts of a task whose language is told: those with the smallest sample ids, which are digests. They are drawn at
+random, and the same ones of what two datasets share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ def read_features(path: Path) -> DatasetFeatures:
     counts = info.counts
     # Reasons are shares of all rows: three bad rows that become five are no drift.
     fates = {"kept": counts.kept, "duplicate": counts.duplicate, **info.by_reason}
-    table = dataset.table("task", "text", "style", "source")
+    table = dataset.table("task", "text", "style", "source", "sample_id")
     categories: dict[str, Mapping[str, int]] = {"fate": fates, "task": info.by_task}
     categories |= {"split": info.by_split, "source": _counts(table.column("source"))}
     vocabularies: dict[str, Mapping[str, int]] = {}
@@ -64,6 +69,7 @@ def read_features(path: Path) -> DatasetFeatures:
         texts = of_task.column("text")
         words = pc.utf8_split_whitespace(pc.utf8_lower(texts))
         categories |= {f"{task}.style": _counts(of_task.column("style")), f"{task}.script": _scripts(texts)}
+        categories[f"{task}.language"] = _languages(of_task)
         vocabularies[f"{task}.vocabulary"] = _counts(pc.list_flatten(words))
         values[f"{task}.words"] = pc.list_value_length(words).to_numpy()
         values[f"{task}.characters"] = pc.utf8_length(texts).to_numpy()
@@ -98,3 +104,10 @@ def _scripts(texts: pa.ChunkedArray) -> dict[str, int]:
 def _script(text: str) -> str:
     letters = Counter(script(char) for char in text if char.isalpha())
     return letters.most_common(1)[0][0] if letters else ""
+
+
+def _languages(table: pa.Table) -> dict[str, int]:
+    """Some of the texts by the language that they are most likely in; "" for those too short to tell."""
+    drawn = pc.select_k_unstable(table, k=min(TEXTS_TOLD, len(table)), sort_keys=[("sample_id", "ascending")])
+    texts = table.column("text").take(drawn).to_pylist()
+    return dict(Counter(identify(text)[0] if letter_bytes(text) >= ENOUGH_BYTES else "" for text in texts))

@@ -45,6 +45,7 @@ LIMITS = (
     Limit(Modality.AUDIO, "bandwidth_share", "min_bandwidth_share"),
     Limit(Modality.TEXT, "characters", high="max_text_chars"),
     Limit(Modality.TEXT, "script_share", "min_script_share"),
+    Limit(Modality.TEXT, "language_confidence", "min_language_confidence"),
     Limit(Modality.TEXT, "json_depth", high="max_json_depth"),
 )
 

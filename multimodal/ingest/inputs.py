@@ -16,9 +16,8 @@ from multimodal.errors import DatasetError
 from multimodal.ingest.digests import digests
 from multimodal.ingest.locations import Location, relative_name
 from multimodal.ingest.memory import IngestMemory
-from multimodal.ingest.options import CheckOptions, IngestOptions
+from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.reader import Reader
-from multimodal.ingest.readers import open_reader
 from multimodal.ingest.refs import files_of
 
 FILES_PER_TASK = 512
@@ -42,13 +41,13 @@ class Inputs:
     named: list[tuple[str, list[tuple[str, str]]]] = field(default_factory=list)
 
 
-def find_inputs(options: IngestOptions, memory: IngestMemory | None) -> Inputs:
+def find_inputs(readers: Iterable[Reader], checks: CheckOptions, memory: IngestMemory | None) -> Inputs:
     """Count the rows of all sources, and hash all files that `memory` does not know."""
     found = Inputs()
     # Threads are enough: hashing lets go of the interpreter while it works.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="hash") as pool:
-        for source in options.sources:
-            _add(open_reader(source), pool, options.checks, memory, found)
+        for reader in readers:
+            _add(reader, pool, checks, memory, found)
     return found
 
 

@@ -234,6 +234,11 @@ def parse_json(text: str) -> Any:
     return _JSON.decode(text)
 
 
+def parse_json_at(text: str, place: int) -> tuple[Any, int]:
+    """The value that begins at a place of a text, and the place where it ends; raises as `parse_json`."""
+    return _JSON.raw_decode(text, place)
+
+
 def _finite(number: str) -> float:
     value = float(number)
     if not isfinite(value):

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from multimodal.ingest.languages import language_code
 from multimodal.sample import Modality
 
 Column = np.ndarray[Any, np.dtype[np.float32]]
@@ -25,10 +26,12 @@ MEASURES: Mapping[Modality, tuple[str, ...]] = {
         "clipped_share", "spectral_centroid", "bandwidth_share",
     ),
     Modality.TEXT: (
-        "characters", "words", "mean_word_length", "digit_share", "non_letter_share", "script_share", "json_depth",
+        "characters", "words", "mean_word_length", "digit_share", "non_letter_share", "script_share", "language",
+        "language_confidence", "json_depth",
     ),
 }  # fmt: skip
-"""What is measured of each modality; `multimodal.ingest.measures` says what the names mean. Texts are target texts."""
+"""What is measured of each modality; `multimodal.ingest.measures` says what the names mean. Texts are target texts.
+`language` is a `language_number` here and a code in the file."""
 
 
 class MeasureTable:
@@ -66,6 +69,11 @@ class MeasureTable:
         values: Column = np.array(self._values[self._names.index(name) :: len(self._names)])
         return values
 
+    def languages(self) -> list[str | None]:
+        """The language of each entry [entries], None where it was not told."""
+        numbers = self.column("language")
+        return [None if math.isnan(number) else language_code(int(number)) for number in numbers.tolist()]
+
     @property
     def rows(self) -> Numbers:
         """Rows that reached each entry [entries]."""
@@ -79,6 +87,8 @@ class MeasureTable:
     def write(self, path: Path) -> None:
         """Store the table as Parquet: the measures, `rows` and `kept`."""
         columns: dict[str, Any] = {name: self.column(name) for name in self._names}
+        if "language" in columns:
+            columns["language"] = pa.array(self.languages(), pa.string())
         table = pa.table(columns | {"rows": self.rows, "kept": self.kept})
         with path.open("wb") as file:
             pq.write_table(table, file, compression="zstd")
@@ -92,7 +102,10 @@ def measures_path(ledger: Path, modality: Modality) -> Path:
 
 
 def read_measures(ledger: Path, modality: Modality) -> dict[str, Column]:
-    """The measures of what was kept, each file or text once [entries]; {} where nothing was measured."""
+    """The measures of what was kept, each file or text once [entries]; {} where nothing was measured.
+
+    `language` holds codes, None where it was not told.
+    """
     path = measures_path(ledger, modality)
     if not path.is_file():
         return {}

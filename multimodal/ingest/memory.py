@@ -3,6 +3,7 @@
 files    a local file's path, size, times and inode when its bytes were hashed -> their digest. While a stat says the
          same, the file is not opened to know what is in it: the shortcut of git's index.
 decoded  content id, modality and checks -> what decoding the bytes came to: facts, or the reason against them.
+parts    a dataset's file of media, its size, time and inode when it was written: a later dataset takes it over unread.
 
 It is a memory and no result: deleting it costs time, nothing else.
 """
@@ -14,7 +15,7 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -36,12 +37,14 @@ RACY_NS = 2 * 10**9
 a file system counts in coarse steps: its digest is not kept (git's "racily clean" entries)."""
 
 ELSEWHERE = {
-    "max_text_chars", "max_json_depth", "refuse_texts", "scripts", "min_script_share", "flag_robust_z", "max_robust_z",
+    "max_text_chars", "max_json_depth", "refuse_texts", "scripts", "min_script_share", "languages",
+    "min_language_confidence", "min_language_bytes", "flag_robust_z", "max_robust_z",
 }  # fmt: skip
 """Checks that no picture or sound is held against while it is decoded."""
 
 CODE = tuple(
-    f"ingest/{name}.py" for name in ("formats", "measures", "media", "pictures", "quality", "reasons", "sounds")
+    f"ingest/{name}.py"
+    for name in ("formats", "measures", "media", "pictures", "quality", "reasons", "sounds", "duplicates/decoded")
 )
 LIBRARIES = ("numpy", "pillow", "soundfile")
 
@@ -55,6 +58,7 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE TABLE IF NOT EXISTS decoded (
     content_id TEXT, modality TEXT, checks TEXT, answer TEXT, PRIMARY KEY (content_id, modality, checks)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parts (path BLOB PRIMARY KEY, size INTEGER, modified INTEGER, inode INTEGER) WITHOUT ROWID;
 """
 
 Answer = dict[str, Any]
@@ -161,6 +165,18 @@ class IngestMemory:
         ]
         self._write("INSERT OR REPLACE INTO decoded VALUES (?, ?, ?, ?)", rows)
 
+    def keep_parts(self, paths: Iterable[Path]) -> None:
+        """Remember files that this process has just written, or taken over as they were written."""
+        self._write("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)", [_part(path) for path in paths])
+
+    def is_as_written(self, path: Path) -> bool:
+        """Whether a file is one of `keep_parts`, by its stat; not by its time of change, which a hard link moves."""
+        try:
+            part = _part(path)
+        except OSError:
+            return False
+        return part in self._read("SELECT path, size, modified, inode FROM parts WHERE path = ?", part[:1])
+
     def _read(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         with self._lock:
             return self.connection.execute(query, values).fetchall()
@@ -169,6 +185,11 @@ class IngestMemory:
         if rows:
             with self._lock, self.connection:
                 self.connection.executemany(query, rows)
+
+
+def _part(path: Path) -> tuple[bytes, int, int, int]:
+    found = path.stat()
+    return os.fsencode(path.absolute()), found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def checks_key(checks: CheckOptions) -> str:

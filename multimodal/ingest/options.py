@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from multimodal.ingest.duplicates.options import DecontaminationOptions, DuplicateOptions
+from multimodal.ingest.languages import ENOUGH_BYTES, LANGUAGES
 from multimodal.ingest.locations import LocationField
 from multimodal.options import Options
 from multimodal.sample import Split, Task
@@ -81,6 +82,10 @@ class CheckOptions(Options):
         refuse_texts: what a target text must not hold; `file_name`: be the name of the row's media.
         scripts: Unicode scripts of which letters should be (LATIN, CYRILLIC, CJK, ...); none allows all.
         min_script_share: share of a text's letters that must be of them.
+        languages: in which target texts should be (ISO 639 codes: en, de, zh, ...); none allows all, and tells none.
+        min_language_confidence: the probability that a text is in one of them; 0 refuses none and still counts
+            languages. Of short English texts 1 in 13,000 stays below the default, of foreign ones all.
+        min_language_bytes: UTF-8 bytes of a text's letters below which its language is not judged.
         flag_robust_z: a sample is flagged where a simple feature of its picture, sound or text lies so many robust
             standard deviations from the median; it is kept. None flags none.
         max_robust_z: a sample that lies further out is quarantined; None refuses none. The fates of all rows wait in
@@ -107,8 +112,21 @@ class CheckOptions(Options):
     refuse_texts: tuple[TextCheck, ...] = ()
     scripts: tuple[str, ...] = ()
     min_script_share: float = Field(default=0.5, gt=0, le=1)
+    languages: tuple[str, ...] = ()
+    min_language_confidence: float = Field(default=0.05, ge=0, le=1)
+    min_language_bytes: int = Field(default=ENOUGH_BYTES, ge=1)
     flag_robust_z: float | None = Field(default=8.0, gt=0)
     max_robust_z: float | None = Field(default=None, gt=0)
+
+    @field_validator("languages")
+    @classmethod
+    def _languages_are_known(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
+        for code in codes:
+            if code not in LANGUAGES:
+                near = next((one for one in (code.lower(), code.lower()[:2]) if one in LANGUAGES), "")
+                hint = f"did you mean '{near}'?" if near else "codes are those of ISO 639: en, de, zh, ..."
+                raise ValueError(f"language '{code}' cannot be told; {hint}")
+        return codes
 
 
 class SandboxOptions(Options):

@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multimodal.errors import SourceError, UnreachableError
+from multimodal.ingest.cells import ARROW_ERRORS, RowGroups
 from multimodal.ingest.locations import Location, files_under, join, open_plain, relative_name
 from multimodal.ingest.manifests import ManifestReader, Unreadable, record_row
 from multimodal.ingest.options import Column
 from multimodal.ingest.parquet_records import FileRecords, media_leaf
 from multimodal.ingest.reader import Row, within
 from multimodal.ingest.reasons import Reason
-from multimodal.ingest.refs import ARROW_ERRORS, ParquetCell, RowGroups, name_problem
+from multimodal.ingest.refs import ParquetCell, name_problem
 from multimodal.ingest.split_names import split_word
 from multimodal.sample import Modality
 

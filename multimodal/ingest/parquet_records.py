@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from multimodal.errors import UnreachableError
+from multimodal.ingest.cells import ARROW_ERRORS
 from multimodal.ingest.locations import Location, open_plain
 from multimodal.ingest.manifests import Unreadable
+from multimodal.ingest.parquet_pages import Page, pages_of
 from multimodal.ingest.reasons import Reason
-from multimodal.ingest.refs import ARROW_ERRORS
 
 ROWS_PER_BATCH = 1024
 BYTES_TYPES = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
@@ -85,7 +86,12 @@ class FileRecords:
     def _records(self, opened: Any, parquet: pq.ParquetFile, group: int) -> Iterator[Mapping[str, Any] | Unreadable]:
         left = self._metadata.row_group(group).num_rows
         try:
-            for batch in self._batches(opened, parquet, group):
+            pages = self._pages(opened, group)
+            problem = next(filter(None, (page.problem for _, page in pages)), "")
+            if problem:
+                yield from (Unreadable(f"row group {group}: {problem}", Reason.TOO_LARGE) for _ in range(left))
+                return
+            for batch in self._batches(opened, parquet, group, pages):
                 left -= batch.num_rows
                 for record in _records_of(batch):
                     yield record if isinstance(record, Unreadable) else self._flat(record)
@@ -94,14 +100,25 @@ class FileRecords:
         except ARROW_ERRORS as error:
             yield from (Unreadable(f"row group {group}: {error}", Reason.INVALID_ARCHIVE) for _ in range(left))
 
-    def _batches(self, opened: Any, parquet: pq.ParquetFile, group: int) -> Iterator[pa.RecordBatch]:
+    def _pages(self, opened: Any, group: int) -> list[tuple[str, Page]]:
+        """Column and page, of all pages that will be read."""
+        metadata = self._metadata.row_group(group)
+        below = tuple(f"{name}." for name in self._wanted)
+        columns = (metadata.column(index) for index in range(metadata.num_columns))
+        wanted = [one for one in columns if one.path_in_schema in self._wanted or one.path_in_schema.startswith(below)]
+        return [(column.path_in_schema, page) for column in wanted for page in pages_of(opened, [column])]
+
+    def _batches(
+        self, opened: Any, parquet: pq.ParquetFile, group: int, pages: list[tuple[str, Page]]
+    ) -> Iterator[pa.RecordBatch]:
         """The batches of a row group, none of much more than `MOST_BATCH_BYTES`.
 
         A text that stands once in a dictionary page may be meant by every row: a file of 800 bytes gives a gigabyte.
         Columns with a long one are read as dictionaries; for all others that would cost more than the reading.
         """
-        metadata = self._metadata.row_group(group)
-        rows = min(ROWS_PER_BATCH, max(1, MOST_BATCH_BYTES * metadata.num_rows // max(1, self._stated_bytes(metadata))))
+        num_rows = self._metadata.row_group(group).num_rows
+        text_bytes = sum(page.uncompressed for column, page in pages if column in self._texts)
+        rows = min(ROWS_PER_BATCH, max(1, MOST_BATCH_BYTES * num_rows // max(1, text_bytes)))
         with self._as_dictionaries(opened, self._texts) as probed:
             first = next(probed.iter_batches(1, row_groups=[group], columns=self._wanted), None)
         columns = {} if first is None else dict(zip(first.schema.names, first.columns, strict=True))
@@ -116,14 +133,6 @@ class FileRecords:
     def _as_dictionaries(self, opened: Any, leaves: list[str]) -> pq.ParquetFile:
         # Buffered, so that a look at the first row does not read the whole column.
         return pq.ParquetFile(opened, metadata=self._metadata, read_dictionary=leaves, buffer_size=1 << 16)
-
-    def _stated_bytes(self, metadata: pq.RowGroupMetaData) -> int:
-        """Bytes of the texts of a row group, before they were compressed."""
-        return sum(
-            column.total_uncompressed_size
-            for column in map(metadata.column, range(metadata.num_columns))
-            if column.path_in_schema in self._texts
-        )
 
     def _flat(self, record: dict[str, Any]) -> dict[str, Any]:
         """The record with the path of its media, where it has bytes and a path."""

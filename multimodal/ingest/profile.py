@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -15,6 +15,14 @@ PROFILE = "profile.json"
 
 
 @dataclass(frozen=True, slots=True)
+class LanguageCount:
+    """Rows whose target text is most likely in one language, and kept samples among them."""
+
+    rows: int
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What is known of the values behind a dataset.
 
@@ -23,12 +31,14 @@ class Profile:
         flag_robust_z: beyond which a sample is flagged, None where none is.
         flagged: samples with at least one flag.
         flags: `<modality>.<feature>` -> samples flagged for it.
+        languages: code -> its rows, the most frequent first; empty unless `checks.languages` asks for languages.
     """
 
     histograms: tuple[Histogram, ...]
     flag_robust_z: float | None
     flagged: int
     flags: Mapping[str, int]
+    languages: Mapping[str, LanguageCount] = field(default_factory=dict)
 
 
 _ADAPTER = TypeAdapter(Profile)

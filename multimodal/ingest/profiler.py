@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from multimodal.ingest.histograms import histograms
+from multimodal.ingest.languages import language_code
 from multimodal.ingest.measure_table import MeasureTable, measures_path
 from multimodal.ingest.measures import Measures
 from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.outliers import FLAG_SCHEMA, Outlier, outliers
-from multimodal.ingest.profile import Profile, write_profile
+from multimodal.ingest.profile import LanguageCount, Profile, write_profile
 from multimodal.ingest.refs import MediaRef
 from multimodal.parts import PartWriter
 from multimodal.sample import Modality
@@ -95,7 +96,19 @@ class Profiler:
             if len(table):
                 table.write(measures_path(ledger, modality))
         drawn = tuple(histograms(self._tables, self._checks))
-        write_profile(ledger, Profile(drawn, threshold, len(kept), dict(sorted(counts.items()))))
+        told = self._languages()
+        write_profile(ledger, Profile(drawn, threshold, len(kept), dict(sorted(counts.items())), told))
+
+    def _languages(self) -> dict[str, LanguageCount]:
+        """Code -> rows and kept samples of that language, the most frequent first."""
+        table = self._tables[Modality.TEXT]
+        numbers, rows, kept = table.column("language"), table.rows, table.kept
+        told = np.unique(numbers[np.isfinite(numbers)]).tolist()
+        counts = {
+            language_code(int(one)): LanguageCount(int(rows[numbers == one].sum()), int(kept[numbers == one].sum()))
+            for one in told
+        }
+        return dict(sorted(counts.items(), key=lambda each: (-each[1].rows, each[0])))
 
     def _outliers(self, threshold: float) -> dict[int, list[Outlier]]:
         """Number of a sample -> its features beyond a threshold, furthest first."""

@@ -15,6 +15,9 @@ from multimodal.ingest.reasons import Reason
 from multimodal.ingest.refs import ArchiveMember, MediaRef, ParquetCell, name_problem
 from multimodal.sample import Modality
 
+NAMES_KEPT = 2**18
+"""A reader remembers so many of the paths that its rows name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -44,6 +47,7 @@ class Reader(ABC):
 
     def __init__(self, source: SourceOptions) -> None:
         self.source = source
+        self._named: dict[str, Location] = {}
 
     @classmethod
     @abstractmethod
@@ -91,7 +95,15 @@ class Reader(ABC):
 
     def _ref(self, row: Row, column: str) -> MediaRef | None:
         name = row.values.get(column, "").strip()
-        return join(self.media_root, name) if name else None
+        if not name:
+            return None
+        # Rows are read twice, to be hashed and to be settled, and paths are dear to make.
+        location = self._named.get(name)
+        if location is None:
+            location = join(self.media_root, name)
+            if len(self._named) < NAMES_KEPT:
+                self._named[name] = location
+        return location
 
 
 def checked(row: Row) -> Row:

@@ -43,6 +43,7 @@ class Reason(StrEnum):
     CONTROL_CHARACTERS = "control_characters"
     PERSONAL_DATA = "personal_data"
     WRONG_SCRIPT = "wrong_script"
+    WRONG_LANGUAGE = "wrong_language"
     JSON_TOO_DEEP = "json_too_deep"
     DECODER_CRASHED = "decoder_crashed"
     DECODER_TIMEOUT = "decoder_timeout"

@@ -6,23 +6,15 @@ copied once into the dataset (`multimodal.dataset`), under its digest; no later 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
-from threading import Lock
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from multimodal.errors import MediaError, UnknownSystemError, UnreachableError
+from multimodal.ingest.cells import ARROW_ERRORS, RowGroups
 from multimodal.ingest.locations import URL_MARK, Location, RemotePath, read_range
 from multimodal.ingest.media import read_file, too_many_bytes
 from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.reasons import Reason
-
-ARROW_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, OverflowError)
-"""What damaged Parquet was seen to raise, and values that Python cannot hold: a date in the year 10000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +42,6 @@ class ArchiveMember:
         return data
 
 
-class RowGroups:
-    """The media column of the row groups last used: cells are read in order, by several threads at once."""
-
-    def __init__(self, most: int = 2) -> None:
-        self._most, self._lock = most, Lock()
-        self._columns: OrderedDict[tuple[Location, int, str], Any] = OrderedDict()
-
-    def column(self, file: Location, row_group: int, name: str) -> Any:
-        """One column of one row group, as an Arrow array."""
-        key = (file, row_group, name)
-        with self._lock:
-            if key not in self._columns:
-                self._columns[key] = _read_column(*key)
-                while len(self._columns) > self._most:
-                    self._columns.popitem(last=False)
-            return self._columns[key]
-
-
 @dataclass(frozen=True, slots=True)
 class ParquetCell:
     """Bytes in a Parquet file.
@@ -89,16 +63,17 @@ class ParquetCell:
 
     def read(self, checks: CheckOptions) -> bytes:
         """The cell's bytes; see `read_ref`."""
+        group = self.file, self.row_group, self.column
         try:
-            value = self.row_groups.column(self.file, self.row_group, self.column)[self.row].as_py()
+            value = self.row_groups.cell(group, self.row, checks.max_file_bytes)
         except UnreachableError:
             raise
         except ARROW_ERRORS as error:
             raise MediaError(Reason.INVALID_ARCHIVE, f"{self.file.name}, {self.column}: {error}") from error
-        data = value["bytes"] if isinstance(value, dict) else value
-        if data is not None:
-            _check_size(len(data), checks.max_file_bytes)
-            return bytes(data)
+        if isinstance(value, bytes):
+            return value
+        if value is not None:
+            raise too_many_bytes(value, checks.max_file_bytes)
         if self.beside is None:
             raise MediaError(Reason.MISSING_FILE, f"{self.column} is null, and no path is beside it")
         return read_ref(self.beside, checks)
@@ -127,6 +102,13 @@ def files_of(ref: MediaRef) -> list[Location]:
     return [ref.file] if isinstance(ref, ArchiveMember) else [ref]
 
 
+def name_of(ref: MediaRef) -> str:
+    """What to call it in a message: the last part of its path, and the place in it."""
+    if isinstance(ref, ArchiveMember):
+        return f"{ref.file.name}:{ref.name}"
+    return f"{ref.file.name}#{ref.row_group}.{ref.row}" if isinstance(ref, ParquetCell) else ref.name
+
+
 def name_problem(name: str) -> str:
     """Why a name that an archive or a downloaded table gives must not be followed; "" where it may be."""
     if URL_MARK in name:
@@ -134,11 +116,6 @@ def name_problem(name: str) -> str:
     if name.startswith(("/", "\\")) or (":" in name and PureWindowsPath(name).drive):
         return f"'{name}' is absolute"
     return f"'{name}' leads out of its folder" if ".." in name.replace("\\", "/").split("/") else ""
-
-
-def _read_column(file: Location, row_group: int, name: str) -> Any:
-    with file.open("rb") as opened, pq.ParquetFile(opened) as parquet:
-        return parquet.read_row_group(row_group, columns=[name]).column(0)
 
 
 def _read_remote(path: RemotePath, max_bytes: int) -> bytes:

@@ -17,19 +17,22 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from multiprocessing import Pipe
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from multimodal.errors import MediaError, MultimodalError
-from multimodal.ingest.media import MediaFacts
+from multimodal.ingest.media import Extra, MediaFacts
 from multimodal.ingest.memory import Answer, IngestMemory, checks_key
 from multimodal.ingest.options import CheckOptions, SandboxOptions
 from multimodal.ingest.reasons import Reason
 from multimodal.ingest.sandbox_worker import OUT_OF_MEMORY, READY, pack
 from multimodal.sample import Content, Modality, UnreadContent, content_digest, read_unchanged
+
+if TYPE_CHECKING:
+    from multimodal.ingest.duplicates.finder import NearDuplicateFinder
 
 WORKER = "multimodal.ingest.sandbox_worker"
 FILES_PER_BATCH = 16
@@ -47,11 +50,13 @@ class Media(NamedTuple):
         read: gives its bytes; raises MediaError.
         modality: what it should hold.
         content_id: of its bytes where that is known: if they were decoded before, the file is not even read.
+        extra: what is asked beside the facts; fingerprints are made of what lacks one, asked for or not.
     """
 
     read: Callable[[], bytes]
     modality: Modality
     content_id: str = ""
+    extra: Extra = Extra.NONE
 
     @property
     def key(self) -> ContentKey:
@@ -75,12 +80,18 @@ class Sandbox:
         options: number of processes and their caps.
         memory: what it knows is not decoded again.
         worker: module that they run (tests have one that misbehaves).
+        near: says which contents lack a fingerprint; they are decoded even if memory knows them.
     """
 
     def __init__(
-        self, checks: CheckOptions, options: SandboxOptions, memory: IngestMemory | None = None, worker: str = WORKER
+        self,
+        checks: CheckOptions,
+        options: SandboxOptions,
+        memory: IngestMemory | None = None,
+        worker: str = WORKER,
+        near: NearDuplicateFinder | None = None,
     ) -> None:
-        self._checks, self._options, self._module = checks, options, worker
+        self._checks, self._options, self._module, self._near = checks, options, worker, near
         self._memory, self._checks_key = memory, checks_key(checks)
         self._size = options.workers or min(8, _available_cores())
         self._threads = ThreadPoolExecutor(self._size, thread_name_prefix="sandbox")
@@ -112,7 +123,7 @@ class Sandbox:
         """The same for a worker of one's own, whose answers are what its check returns, as JSON values."""
         rest = (Media(*one) for one in media)
         while look_up := list(islice(rest, FILES_PER_LOOKUP)):
-            known = self._known([one.key for one in look_up if one.content_id])
+            known = self._known([one for one in look_up if one.content_id])
             unknown = self._unknown(one for one in look_up if one.key not in known)
             for one in look_up:
                 yield _answered(one, known[one.key]) if one.key in known else next(unknown)
@@ -130,11 +141,13 @@ class Sandbox:
     def _inspect_batch(self, batch: Sequence[Media]) -> list[Answered]:
         read = [_read(one) for one in batch]
         files = [one for one in read if isinstance(one, MediaFile)]
-        known = self._known([file.key for file in files])
+        known = self._known(files)
         new = [file for file in files if file.key not in known]
+        lacking = self._lacking([file.key for file in new])
+        new = [replace(file, extra=Extra.FINGERPRINT) if file.key in lacking else file for file in new]
         decoded = [answered for part in _parts(new) for answered in self._decode(part)]
         if self._memory is not None:
-            answers = {file.key: _answer(answered) for file, answered in zip(new, decoded, strict=True)}
+            answers = {file.key: _remembered(answered) for file, answered in zip(new, decoded, strict=True)}
             self._memory.keep_answers(self._checks_key, answers)
         rest = iter(decoded)
         return [
@@ -142,8 +155,19 @@ class Sandbox:
             for one in read
         ]
 
-    def _known(self, keys: Sequence[ContentKey]) -> dict[ContentKey, Answer]:
-        return self._memory.answers(self._checks_key, keys) if self._memory is not None and keys else {}
+    def _known(self, files: Sequence[Media | MediaFile]) -> dict[ContentKey, Answer]:
+        """What memory knows of those files that need not be decoded."""
+        if self._memory is None or not files:
+            return {}
+        known = self._memory.answers(self._checks_key, [file.key for file in files])
+        well = [key for key, answer in known.items() if "reason" not in answer]
+        lacking = self._lacking(well)
+        asked = {file.key for file in files if file.extra}
+        lacking.update(key for key in well if key in asked and not known[key].get("decoded"))
+        return {key: answer for key, answer in known.items() if key not in lacking}
+
+    def _lacking(self, keys: Sequence[ContentKey]) -> set[ContentKey]:
+        return self._near.lacking(keys) if self._near is not None else set()
 
     def _decode(self, files: Sequence[MediaFile]) -> list[Answered]:
         """One answer per file, however many workers that takes."""
@@ -157,7 +181,8 @@ class Sandbox:
         worker = self._idle.get()
         try:
             if worker is None:
-                worker = _Worker(self._checks, self._options, self._module)
+                fingerprinted = sorted(self._near.decoded) if self._near is not None else []
+                worker = _Worker(self._checks, self._options, self._module, fingerprinted)
             return worker.ask(files) or worker.bury()
         finally:
             self._idle.put(worker if worker is not None and worker.is_alive else None)
@@ -170,6 +195,7 @@ class MediaFile:
     data: bytes
     modality: Modality
     content_id: str
+    extra: Extra = Extra.NONE
 
     @property
     def key(self) -> ContentKey:
@@ -180,7 +206,9 @@ class MediaFile:
 class _Worker:
     """One process and the connection to it."""
 
-    def __init__(self, checks: CheckOptions, options: SandboxOptions, module: str) -> None:
+    def __init__(
+        self, checks: CheckOptions, options: SandboxOptions, module: str, fingerprinted: Sequence[Modality]
+    ) -> None:
         self._options = options
         self._connection, theirs = Pipe()
         self.is_alive, self._is_late = True, False
@@ -188,7 +216,7 @@ class _Worker:
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         # One thread each: the processes are the parallelism, and threads of BLAS would eat their memory.
         env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        arguments = [str(theirs.fileno()), options.model_dump_json(), checks.model_dump_json()]
+        arguments = [str(theirs.fileno()), options.model_dump_json(), checks.model_dump_json(), *fingerprinted]
         with tempfile.TemporaryFile() as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", module, *arguments],
@@ -204,7 +232,7 @@ class _Worker:
     def ask(self, files: Sequence[MediaFile]) -> list[Answer]:
         """One answer per file; none at all where the process ends before it has them all."""
         try:
-            self._connection.send_bytes(pack([(file.data, file.modality) for file in files]))
+            self._connection.send_bytes(pack([(file.data, file.modality, file.extra) for file in files]))
         except OSError:  # it died while reading
             return []
         if not self._connection.poll(self._options.timeout_seconds * len(files) + GRACE_SECONDS):
@@ -244,12 +272,13 @@ class _Worker:
 
 def _read(media: Media) -> MediaFile | MediaError:
     if media.content_id:
-        return MediaFile(read_unchanged(media.read, media.content_id), media.modality, media.content_id)
+        data = read_unchanged(media.read, media.content_id)
+        return MediaFile(data, media.modality, media.content_id, media.extra)
     try:
         data = media.read()
-        return MediaFile(data, media.modality, content_digest(data))
+        return MediaFile(data, media.modality, content_digest(data), media.extra)
     except MediaError as error:
-        return error
+        return error.alone()
 
 
 def _parts(files: Iterable[MediaFile]) -> Iterator[list[MediaFile]]:
@@ -270,9 +299,10 @@ def _answered(file: MediaFile | Media, answer: Answer) -> Answered:
     return file, answer
 
 
-def _answer(answered: Answered) -> Answer:
+def _remembered(answered: Answered) -> Answer:
+    """What memory keeps: fingerprints have an index of their own."""
     if not isinstance(answered, MediaError):
-        return answered[1]
+        return {name: value for name, value in answered[1].items() if name != "fingerprint" and value != ""}
     return {"reason": answered.reason, "detail": answered.detail, "measures": answered.measures}
 
 

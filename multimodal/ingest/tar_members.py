@@ -5,13 +5,32 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from multimodal.errors import UnreachableError
 from multimodal.ingest.locations import Location, open_plain
 from multimodal.ingest.refs import ArchiveMember, name_problem
 
 BLOCK = tarfile.BLOCKSIZE
+MOST_HEADER_BYTES = 1 << 20
+
+
+class _Headers:
+    """An archive of which nothing but headers is read: one that states a name of 2 GB is refused, not read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        """So many bytes, fewer where the archive ends before."""
+        if size > MOST_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return self._file.read(size)
+
+
+def _opened(file: IO[bytes]) -> tarfile.TarFile:
+    headers: Any = _Headers(file)
+    return tarfile.open(fileobj=headers, mode="r:", errorlevel=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +63,7 @@ def tar_members(archive: Location) -> Iterator[Member | Damage]:
     """All members in their order, at most one `Damage`, the last. Nothing is extracted, no name becomes a path."""
     before = -1
     try:
-        with open_plain(archive) as file, tarfile.open(fileobj=file, mode="r:", errorlevel=2) as tar:
+        with open_plain(archive) as file, _opened(file) as tar:
             while (found := tar.next()) is not None:
                 # tarfile keeps all headers otherwise; a header of negative size would lead back to itself.
                 vars(tar)["members"] = []

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 
 from multimodal.errors import MediaError
+from multimodal.ingest.languages import identify, language_number, letter_bytes
 from multimodal.ingest.measures import Measures
 from multimodal.ingest.options import CheckOptions
 from multimodal.ingest.reasons import Reason
@@ -37,7 +38,7 @@ REASONS = {
 
 
 def check_text(text: str, path: str, checks: CheckOptions, measures: Measures | None = None) -> None:
-    """Refuse what `checks.refuse_texts` and `checks.scripts` name.
+    """Refuse what `checks.refuse_texts`, `checks.scripts` and `checks.languages` name.
 
     Args:
         text: normalised.
@@ -50,8 +51,11 @@ def check_text(text: str, path: str, checks: CheckOptions, measures: Measures | 
     for name in checks.refuse_texts:
         if _holds(name, text, path):
             raise MediaError(REASONS[name], f"the text of {len(text)} characters holds: {name.replace('_', ' ')}")
+    measures = {} if measures is None else measures
     if checks.scripts:
-        _check_script(text, checks, {} if measures is None else measures)
+        _check_script(text, checks, measures)
+    if checks.languages and letter_bytes(text) >= checks.min_language_bytes:
+        _check_language(text, checks, measures)
 
 
 @lru_cache(maxsize=4096)
@@ -77,3 +81,11 @@ def _check_script(text: str, checks: CheckOptions, measures: Measures) -> None:
     if known < checks.min_script_share * len(letters):
         detail = f"{known} of {len(letters)} letters are {' or '.join(checks.scripts)}"
         raise MediaError(Reason.WRONG_SCRIPT, f"{detail}, at least {checks.min_script_share:.0%}")
+
+
+def _check_language(text: str, checks: CheckOptions, measures: Measures) -> None:
+    language, confidence = identify(text, checks.languages)
+    measures |= {"language": language_number(language), "language_confidence": confidence}
+    if confidence < checks.min_language_confidence:
+        detail = f"most likely {language}; {confidence:.1%} likely to be {' or '.join(checks.languages)}"
+        raise MediaError(Reason.WRONG_LANGUAGE, f"{detail}, at least {checks.min_language_confidence:.1%}")

@@ -2,7 +2,8 @@
 
     latents/<encoder fp>/shard-00000-<digest>.arrow    one record batch: content_id, hidden_states (ragged), pooled,
                                                        reading (the text that the encoder itself reads, "" if none)
-    latents/<encoder fp>/index.json                    the finished shards and the contents that cannot be encoded
+    latents/<encoder fp>/index.json                    the finished shards, the contents that cannot be encoded, and
+                                                       what the encoder states: widths, tokens, hashes
 
 Hidden states of all rows of a shard lie in one flat array with offsets, so that a row is a slice of the memory map:
 float16, bfloat16 (a column of uint16, since Arrow has no such type), or int8 with a further column `scales`, one
@@ -20,7 +21,7 @@ float32 per token. A shard that the index does not name was never finished, and 
 from multimodal.latents.finished import FinishedShard, merge_shards
 from multimodal.latents.pace import Pace
 from multimodal.latents.quantize import ErrorBound
-from multimodal.latents.store import LatentsInfo, LatentStore, is_encoded
+from multimodal.latents.store import LatentsInfo, LatentStore, is_encoded, read_card
 from multimodal.latents.writer import CONTENTS_PER_SHARD, LatentWriter
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "Pace",
     "is_encoded",
     "merge_shards",
+    "read_card",
 ]

@@ -22,6 +22,12 @@ from multimodal.sample import Modality, Sample, Task
 from multimodal.storage import Precision, Storage
 
 
+def read_card(path: Path) -> dict[str, Any]:
+    """What the encoder of a store states about itself, empty where its index does not say; reads the index only."""
+    card: dict[str, Any] = (read_index(path) or {}).get("encoder", {})
+    return card
+
+
 @dataclass(frozen=True, slots=True)
 class LatentsInfo:
     """What the encode stage returns for one modality.
@@ -56,6 +62,8 @@ class LatentStore:
 
     Attributes:
         storage: how the states lie on disk; what is read is the same to the caller.
+        card: what the encoder states about itself: widths, tokens, hashes of preprocessing and weights; empty in
+            stores from before it did.
         error_bound: of all tokens of the store against what the encoder gave, None where a shard was never measured.
 
     Raises:
@@ -70,6 +78,7 @@ class LatentStore:
         self.hidden_size: int = index["hidden_size"]
         self.encoder_fingerprint: str = index["encoder_fingerprint"]
         self.storage = storage_of(index)
+        self.card: dict[str, Any] = index.get("encoder", {})
         self.error_bound = ErrorBound.read(index.get("error_bound"))
         self.failed: dict[str, str] = dict(index["failed"])
         names = [shard["name"] for shard in index["shards"]]

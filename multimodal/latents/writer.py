@@ -30,6 +30,9 @@ class LatentWriter:
     Several writers may append to one store at the same time. When the block ends with an error, what was added since
     the last finished shard is dropped.
 
+    Args:
+        card: what the encoder states about itself, for the index.
+
     Raises:
         DatasetError: the store belongs to another encoder, has another width, or stores its states otherwise.
     """
@@ -41,8 +44,10 @@ class LatentWriter:
         hidden_size: int,
         contents_per_shard: int = CONTENTS_PER_SHARD,
         storage: Storage = Storage.FLOAT16,
+        card: Mapping[str, Any] | None = None,
     ) -> None:
         self._path = Path(path)
+        self._card = {"encoder": dict(card)} if card else {}
         self._storage = storage
         self._head = {"encoder_fingerprint": encoder_fingerprint, "hidden_size": hidden_size, "storage": str(storage)}
         self._contents_per_shard = contents_per_shard
@@ -105,7 +110,7 @@ class LatentWriter:
             self._check_head(index)
             shards = [*index["shards"], *([entry] if entry else [])]
             failed = {**index["failed"], **shard.failed}
-            write_index(self._path, index | self._head | {"failed": failed} | listing(shards))
+            write_index(self._path, index | self._head | self._card | {"failed": failed} | listing(shards))
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """Write something about the store into its index, beside what is there."""

@@ -20,6 +20,7 @@ from multimodal.ingest.splits import SplitOrigin, hash_split
 from multimodal.ledger import rows_that_repeat
 from multimodal.lineage.evaluations import Written, written_for
 from multimodal.lineage.latents import StoredLatents, stored_latents
+from multimodal.pairs.table import PairScore, scores_of
 from multimodal.sample import Content, Modality, Sample, Task
 
 MAIN_TABLES = ("part-", "media-")
@@ -51,6 +52,7 @@ class Life:
         clusters: ids of contents that are near duplicates of its content.
         notes: rows of other tables beside dataset and ledger that name the sample or its content.
         latents: of its contents, in every store of the workspace.
+        pairs: how well its text goes with its content, by each table of pair scores of the dataset.
         written: what models wrote for it.
     """
 
@@ -68,6 +70,7 @@ class Life:
     clusters: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     latents: tuple[StoredLatents, ...] = ()
+    pairs: tuple[PairScore, ...] = ()
     written: tuple[Written, ...] = ()
 
 
@@ -106,6 +109,7 @@ def life_of(dataset: Dataset, row: LedgerRow) -> Life:
         clusters=clusters,
         notes=notes,
         latents=tuple(found for content_id in needed for found in stored_latents(workspace, content_id)),
+        pairs=tuple(scores_of(workspace, dataset.path.name, sample.sample_id)),
         written=tuple(written_for(workspace, sample)),
     )
 

@@ -15,12 +15,14 @@ What a version's tags hold, all as text:
     prefect.flow_run_id     the flow run that made it
 
 The registered model's tag `champion.history` lists the versions that were champion and may be again, newest last.
+Encoders that `multimodal pretrain` registers have tags of their own, see `multimodal.registry.encoders`.
 The run that registered a version holds its evaluation and its facts as artifacts, under `evaluation/`.
 """
 
 from __future__ import annotations
 
 from multimodal.registry.champions import champion_history, promote_version, rollback
+from multimodal.registry.encoders import fetch_encoder, modality_of, register_encoder, weights_digest
 from multimodal.registry.evaluations import evidence_of, facts_of
 from multimodal.registry.hygiene import removable_versions, remove_versions, version_bytes
 from multimodal.registry.loading import fetch_package, load_champion, load_version
@@ -49,12 +51,15 @@ __all__ = [
     "description_of",
     "evidence_of",
     "facts_of",
+    "fetch_encoder",
     "fetch_package",
     "find_version",
     "list_versions",
     "load_champion",
     "load_version",
+    "modality_of",
     "promote_version",
+    "register_encoder",
     "register_model",
     "registered_names",
     "removable_versions",
@@ -63,4 +68,5 @@ __all__ = [
     "tags_of",
     "the_version",
     "version_bytes",
+    "weights_digest",
 ]

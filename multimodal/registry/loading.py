@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,11 +13,16 @@ from multimodal.errors import CheckpointError, RegistryError
 from multimodal.fingerprint import INDEX, file_digest, new_folder
 from multimodal.package import load_predictor
 from multimodal.predictor import Predictor
-from multimodal.registry.versions import PACKAGE_DIGEST, ModelVersionInfo, champion, quiet_tracking_at, the_version
+from multimodal.registry.encoders import MODALITY
+from multimodal.registry.versions import (
+    PACKAGE_DIGEST,
+    ModelVersionInfo,
+    champion,
+    parse_uri,
+    quiet_tracking_at,
+    the_version,
+)
 from multimodal.tracking import tracking_client
-
-URI = re.compile(r"models:/(?P<name>[^/@]+)[/@](?P<which>[^/@]+)")
-"""`models:/name/3` or `models:/name@champion`, as MLflow writes them."""
 
 
 def load_champion(workspace: Path, name: str, device: str = "auto") -> Predictor:
@@ -52,10 +56,7 @@ def fetch_package(workspace: Path, uri: str) -> Path:
         RegistryError: there is no such version, or its files cannot be fetched.
         CheckpointError: its files are not those that were registered.
     """
-    parts = URI.fullmatch(uri)
-    if parts is None:
-        raise RegistryError(f"'{uri}' is not of the form models:/name@champion or models:/name/3")
-    info = the_version(workspace, parts["name"], parts["which"])
+    info = the_version(workspace, *parse_uri(uri))
     if not tracking_client(workspace).tracking_uri.startswith("http"):
         return _package(workspace, info, workspace)
     copy = workspace / "models" / info.fingerprint
@@ -69,7 +70,13 @@ def _package(workspace: Path, info: ModelVersionInfo, downloads: Path) -> Path:
     """A version's package folder, below `downloads` where the registry is another machine's."""
     client = tracking_client(workspace)
     uri = client.tracking_uri
-    expected = client.get_model_version(info.name, str(info.version)).tags.get(PACKAGE_DIGEST)
+    tags = client.get_model_version(info.name, str(info.version)).tags
+    expected = tags.get(PACKAGE_DIGEST)
+    if MODALITY in tags:
+        raise RegistryError(
+            f"{info.uri} is an encoder of {tags[MODALITY]}, no model that writes; name it in a configuration as "
+            f"encode.{tags[MODALITY]}.weights"
+        )
     try:
         with quiet_tracking_at(uri):
             target = str(downloads) if uri.startswith("http") else None  # local files are read where they are

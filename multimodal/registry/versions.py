@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 VAL_SCORE, FINGERPRINT, PROMOTED, REASON = "val_score", "fingerprint", "promoted", "reason"
 CHAMPION_BEFORE, PACKAGE_DIGEST = "champion_before", "package.sha256"
 GATE = "gate."
+URI = re.compile(r"models:/(?P<name>[^/@]+)[/@](?P<which>[^/@]+)")
+"""`models:/name/3` or `models:/name@champion`, as MLflow writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,18 @@ class ModelVersionInfo:
     fingerprint: str
     run_id: str
     gate: tuple[Rule, ...] = ()
+
+
+def parse_uri(uri: str) -> tuple[str, str]:
+    """Name of a registered model, and its version's number or alias.
+
+    Raises:
+        RegistryError: the URI is no registered model's.
+    """
+    parts = URI.fullmatch(uri)
+    if parts is None:
+        raise RegistryError(f"'{uri}' is not of the form models:/name@champion or models:/name/3")
+    return parts["name"], parts["which"]
 
 
 def find_version(workspace: Path, name: str, fingerprint: str) -> ModelVersionInfo | None:

@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from accelerate import PartialState
 
-from multimodal.dataset import Dataset
 from multimodal.latents import LatentsInfo
+from multimodal.pairs.filtered import open_dataset
 from multimodal.sample import Modality
 from multimodal.training.job import TrainJob, TrainResult, train
 from multimodal.training.loop import Log
@@ -25,12 +25,14 @@ class Assignment:
 
     Args:
         dataset: its folder. It, the latents and the workspace lie where every process finds them.
+        pairs: scores of its pairs, by which some of its samples are left out; None: none are.
     """
 
     job: TrainJob
     dataset: Path
     latents: Mapping[Modality, LatentsInfo]
     workspace: Path
+    pairs: Path | None = None
 
 
 def lead(
@@ -62,7 +64,7 @@ def _train(
     log: Log = lambda step, metrics: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainResult:
-    dataset = Dataset(assignment.dataset)
+    dataset = open_dataset(assignment.dataset, assignment.pairs)
     return train(assignment.job, dataset, assignment.latents, assignment.workspace, log, progress)
 
 

@@ -20,6 +20,7 @@ from multimodal.fingerprint import code_version, file_digests, fingerprint, read
 from multimodal.generation import TextGenerator
 from multimodal.generation.autoregressive import room
 from multimodal.latents import LatentsInfo, LatentStore, is_encoded
+from multimodal.pairs.filtered import left_out_of
 from multimodal.sample import FURTHER_INPUTS, Modality, Sample, Split, Task
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.assembly import build_decoder, build_tokenizer
@@ -90,8 +91,13 @@ class TrainResult:
         return self.path / "history.jsonl"
 
 
-def plan_train(job: TrainJob, dataset_fingerprint: str, encoder_fingerprints: Mapping[str, str]) -> dict[str, Any]:
-    """What a training depends on, by name."""
+def plan_train(
+    job: TrainJob,
+    dataset_fingerprint: str,
+    encoder_fingerprints: Mapping[str, str],
+    left_out: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What a training depends on, by name; `left_out` names the samples that it does not see, if any."""
     return {
         "dataset": dataset_fingerprint,
         "encoders": dict(encoder_fingerprints),
@@ -101,6 +107,7 @@ def plan_train(job: TrainJob, dataset_fingerprint: str, encoder_fingerprints: Ma
         "sampler": job.sampler.model_dump(mode="json"),
         "seed": job.seed,
         "code": code_version(*CODE),
+        **(left_out or {}),
     }
 
 
@@ -131,7 +138,7 @@ def train(
         EncoderError: the pretrained backbone does not fit or is out of reach.
     """
     encoders = {str(modality): info.encoder_fingerprint for modality, info in latents.items()}
-    parts = plan_train(job, dataset.info.fingerprint, encoders)
+    parts = plan_train(job, dataset.info.fingerprint, encoders, left_out_of(dataset))
     run = workspace / "checkpoints" / fingerprint(parts)
     if (index := read_index(run)) is not None:
         return _result(run, index)

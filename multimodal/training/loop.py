@@ -90,6 +90,8 @@ class Trainer:
         self.objective = build_objective(self.decoder, tokenizer, options)
         optimizers = build_optimizers(self.decoder, self.decoder.blocks, options.optimizer, options.weight_decay)
         self.all_tasks, *self.optimizers = self.accelerator.prepare(AllTasks(self.objective), *optimizers)
+        if options.compile:
+            self.decoder.compile_blocks()
         self.at = Progress()
 
     def train(self) -> Progress:
@@ -190,7 +192,9 @@ class Trainer:
         self.decoder.load_state_dict(self.averaged)
         self.decoder.eval()
         try:
-            yield
+            # Compiled blocks are for training: writing a few texts is not worth compiling for their shapes.
+            with torch.compiler.set_stance("force_eager"):
+                yield
         finally:
             self.decoder.load_state_dict(current)
             self.decoder.train()

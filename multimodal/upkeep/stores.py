@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from multimodal.errors import DatasetError
 from multimodal.fingerprint import INDEX
@@ -23,6 +24,7 @@ class StoreSummary:
     Args:
         encoder: fingerprint of the encoder, the store's key.
         named: modality, kind and model, as the encode stage noted them; "" where it noted nothing.
+        card: what the encoder states about itself: widths, tokens, preprocessing hash, SHA-256 of its weights.
         storage: type of the stored states, "" where the store cannot be read.
         contents, failed: how many contents it holds, and how many the encoder could not decode.
         num_bytes: of all its files.
@@ -36,6 +38,7 @@ class StoreSummary:
 
     encoder: str
     named: str
+    card: dict[str, Any] = field(default_factory=dict)
     storage: str = ""
     contents: int = 0
     failed: int = 0
@@ -82,8 +85,8 @@ def _summary(folder: Path, needs: Needs, named: str, last_use: float) -> StoreSu
         )  # fmt: skip
     datasets = needs.datasets_of(folder.name, {*store, *store.failed})
     return StoreSummary(
-        folder.name, named, str(store.storage), len(store), len(store.failed), size, store.error_bound, datasets,
-        packages, last_use, is_written(folder),
+        folder.name, named, store.card, str(store.storage), len(store), len(store.failed), size, store.error_bound,
+        datasets, packages, last_use, is_written(folder),
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
     finding   differences, notes
     files     indexes with their checksums, files with their digests
     datasets  datasets and ledgers, row by row
+    pairs     scores of contents and texts
     folders   latents, checkpoints, packages, reports
 
 An index holds a checksum of its own values and the SHA-256 of the folder's files; a folder in a workspace is named
@@ -26,6 +27,7 @@ from multimodal.verification.folders import (
     check_report,
     check_stage,
 )
+from multimodal.verification.pairs import check_pairs
 
 __all__ = ["Difference", "Verification", "verify"]
 
@@ -33,6 +35,7 @@ CHECKS: dict[str, tuple[str, Callable[[Check], None]]] = {
     "dataset": ("dataset", check_dataset),
     "ledger": ("ledger", check_ledger),
     "latents": ("latents", check_latents),
+    "pairs": ("pair scores", check_pairs),
     "checkpoints": ("checkpoint", check_checkpoint),
     "packages": ("package", check_package),
     "reports": ("report", check_report),
@@ -42,6 +45,7 @@ CHECKS: dict[str, tuple[str, Callable[[Check], None]]] = {
 
 SIGNS: dict[str, tuple[str, ...]] = {
     "latents": ("encoder_fingerprint",),
+    "pairs": ("pairs", "left_out"),
     "packages": ("library", "files"),
     "dataset": ("digest", "media"),
     "reports": ("fingerprint", "parts"),

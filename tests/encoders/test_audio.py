@@ -95,18 +95,6 @@ def test_frames_count_as_long_as_the_clip_lasts(tmp_path: Path) -> None:
     assert output.attention_mask.sum(1).tolist() == [60, 15]
 
 
-@pytest.mark.parametrize("name", ["masked whisper", "whisper"])
-def test_long_clips_are_windows_joined(tmp_path: Path, name: str) -> None:
-    """A clip of 4.5 s in windows of 2 s has the states of its three windows, in order."""
-    encoder = build(tmp_path, name)
-    features = encoder.preprocess(sound(4.5))
-    whole = encoder.encode([features, features[:50]])
-    assert whole.attention_mask.sum(1).tolist() == [181 if name == "whisper" else 180, 25]
-    for number, window in enumerate(features.split(160)):
-        states = encoder.encode([window]).hidden_states[0]
-        assert torch.allclose(whole.hidden_states[0, 80 * number : 80 * number + len(states)], states, atol=1e-5)
-
-
 def test_downsampling_averages_real_neighbours(tmp_path: Path) -> None:
     """Three states become their mean, the rest at the end its own; the fingerprint tells the two encoders apart."""
     fine, coarse = build(tmp_path, "masked whisper"), build(tmp_path, "masked whisper", downsample=3)

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from multimodal.encoders import build_encoder
-from multimodal.encoders.image import CONFIG, ImageEncoder
+from multimodal.encoders.image import ImageEncoder
+from multimodal.encoders.open_clip_models import CONFIG
 from multimodal.encoders.options import EncoderOptions
 from multimodal.errors import EncoderError, MediaError
 from multimodal.sample import Modality
@@ -103,6 +104,7 @@ def test_what_is_no_picture_is_refused_with_a_reason(data: bytes, reason: str, t
     ("options", "problem"),
     [
         ({}, "needs `model`"),
+        ({"weights": "laion2b_s34b_b79k"}, "needs `model`"),
         ({"model": "No-Such-Model"}, "no model 'No-Such-Model'"),
         ({"model": "absent.json"}, "no image architecture at absent.json"),
         ({"model": "ViT-B-32", "weights": "no-such-tag"}, "no pretrained weights 'no-such-tag'; it has: "),

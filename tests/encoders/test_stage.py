@@ -55,7 +55,7 @@ class Timed(LengthEncoder):
 )  # fmt: skip
 def test_the_batch_size_is_found(encoder, expected, monkeypatch):
     """The largest that still pays and fits; what does not fit at all is left to the encode itself to lower."""
-    monkeypatch.setattr(tuning.time, "perf_counter", lambda: encoder.now)
+    monkeypatch.setattr(tuning.time, "process_time", lambda: encoder.now)
     assert find_batch_size(encoder, [torch.ones(3)] * 64) == expected
 
 

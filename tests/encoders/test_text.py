@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from multimodal.encoders import build_encoder
-from multimodal.encoders.options import EncoderOptions, PretrainOptions
+from multimodal.encoders.options import EncoderOptions
+from multimodal.encoders.pretraining.options import PretrainOptions
 from multimodal.encoders.pretraining.text import BLANK, dataset_pairs, edit_targets, pretrain_text, score_denoising
 from multimodal.encoders.text import average_neighbours, build_text_encoder
 from multimodal.errors import EncoderError, MediaError

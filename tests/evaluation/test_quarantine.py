@@ -34,6 +34,7 @@ def test_what_can_be_opened_is_shown_and_the_rest_says_why(parts):
     assert shown["truncated_audio"].data_uri.startswith("data:audio/ogg;base64,")
     assert not shown["missing_file"].data_uri and "no.png" in shown["missing_file"].why
     assert not shown["wrong_format"].data_uri and "no picture" in shown["wrong_format"].why
+    assert shown["too_small"].uri.startswith("pictures.csv#") and shown["too_small"].name.endswith(".png")
 
 
 def test_a_source_that_is_gone_is_said_to_be(ingested_once, parts, monkeypatch):

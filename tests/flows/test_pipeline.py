@@ -178,6 +178,18 @@ def test_a_task_without_its_encoder_is_refused_before_any_work(tmp_path, project
     assert not (tmp_path / "new").exists()
 
 
+def test_ingest_alone_needs_no_encoders(tmp_path, project_folder):
+    """A configuration of sources and nothing else makes a dataset; what comes after says what is missing."""
+    conf = tmp_path / "only.yaml"
+    source = "{name: scenes, path: data/sample/scenes.tsv, task: caption, limit: 3}"
+    conf.write_text(f"name: only\nworkspace: {tmp_path}/new\ningest:\n  sources:\n    - {source}\n")
+    config = read_config(str(conf), until="ingest")
+    assert [plan.stage for plan in dry_run(config, "ingest")] == ["ingest"]
+    for stage in ("encode", "train", "register"):
+        with pytest.raises(ConfigError, match=r"needs an encoder in every stage after ingest; add encode\.image"):
+            read_config(str(conf), until=stage)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

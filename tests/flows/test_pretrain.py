@@ -56,7 +56,7 @@ def test_an_unchanged_tower_is_not_trained_again(pretrained):
     assert not any(intention.runs for intention in dry_run(read_config(SMOKE, overrides), "encode"))
     changed = [*overrides, f"encode.text.pretrain.steps={STEPS + 1}"]
     runs = {intention.stage: intention.runs for intention in dry_run(read_config(SMOKE, changed), "encode")}
-    assert runs == {"ingest": False, "pretrain": True, "encode": True}
+    assert runs == {"ingest": False, "pretrain": True, "encode": True, "pairs": True}
 
 
 def test_another_storage_encodes_again_with_the_same_towers(pretrained):
@@ -64,7 +64,7 @@ def test_another_storage_encodes_again_with_the_same_towers(pretrained):
     _, overrides, _ = pretrained
     changed = [*overrides, "encode.text.storage=int8"]
     runs = {intention.stage: intention.runs for intention in dry_run(read_config(SMOKE, changed), "encode")}
-    assert runs == {"ingest": False, "pretrain": False, "encode": True}
+    assert runs == {"ingest": False, "pretrain": False, "encode": True, "pairs": True}
 
 
 def test_losses_of_every_tower_are_in_the_tracking(pretrained):

@@ -13,6 +13,7 @@ import pytest
 
 from multimodal.dataset import Dataset, DatasetInfo, Fate, read_ledger
 from multimodal.ingest.options import IngestOptions
+from tests.hostile.archives import make_captions, make_shards, make_tables
 from tests.hostile.odd_files import make_odd_files
 from tests.hostile.pictures import pictures
 from tests.hostile.sounds import sounds
@@ -22,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 CAP_MIB = 64
 BASE_MIB = 100
 """What a worker needs before its first file, libraries and all."""
+READER_BASE_MIB = 140
+"""What the process that reads needs, pyarrow among it."""
 
 INGEST = """
 import resource, sys
@@ -29,7 +32,9 @@ from pathlib import Path
 from multimodal.ingest import ingest
 from multimodal.ingest.options import IngestOptions
 info = ingest(IngestOptions.model_validate_json(sys.argv[1]), seed=0, workspace=Path(sys.argv[2]))
-print(info.path, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024, flush=True)
+own = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(info.path, int(own.split()[1]) // 1024, children // 1024, flush=True)
 """
 
 
@@ -49,14 +54,18 @@ def expected(tmp_path_factory):
             csv.writer(file).writerows([["path", "text"], *[[path, f"text of {name}"] for name, path, _ in rows]])
         cases |= {(source, name): reason for name, _, reason in rows}
     (folder / "texts.jsonl").write_bytes(b"\n".join(line for line, _ in texts().values()))
-    return folder, cases | {("texts", name): reason for name, (_, reason) in texts().items()}
+    cases |= {("texts", name): reason for name, (_, reason) in texts().items()}
+    for source, make in (("shards", make_shards), ("tables", make_tables), ("captions.json", make_captions)):
+        cases |= {(source, name): reason for name, reason in make(folder / source).items()}
+    return folder, cases
 
 
 @pytest.fixture(scope="module")
 def outcome(expected, tmp_path_factory):
-    """The ledger's rows by case, the peak memory of the workers in MiB, and the seconds that all took."""
+    """The ledger's rows by case, the peak memory of reader and workers in MiB, and the seconds that all took."""
     folder, cases = expected
     tasks = {"pictures.csv": "caption", "sounds.csv": "transcribe", "texts.jsonl": "infill"}
+    tasks |= dict.fromkeys(("shards", "tables", "captions.json"), "caption")
     sources = [{"name": name.split(".")[0], "path": folder / name, "task": task} for name, task in tasks.items()]
     limits = {"max_frames": 100, "max_clip_seconds": 2.5}
     sandbox = {"memory_mib": CAP_MIB, "timeout_seconds": 5, "workers": 1}
@@ -65,17 +74,25 @@ def outcome(expected, tmp_path_factory):
     started = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    path, peak = done.stdout.split()
+    path, *peaks = done.stdout.split()
     info = Dataset(Path(path)).info
-    return info, dict(zip(cases, read_ledger(info.ledger), strict=True)), int(peak), time.monotonic() - started
+    return (
+        info,
+        dict(zip(cases, read_ledger(info.ledger), strict=True)),
+        [int(peak) for peak in peaks],
+        time.monotonic() - started,
+    )
 
 
 def test_the_corpus_is_large(expected):
     """At least 60 kinds, of every modality, and most of them bad."""
     cases = expected[1]
-    assert len(cases) >= 100
-    assert sum(reason != "" for reason in cases.values()) > 90
-    assert len(set(cases.values())) >= 18
+    assert len(cases) >= 150
+    assert sum(reason != "" for reason in cases.values()) > 135
+    assert len(set(cases.values())) >= 22
+    kinds = {"bomb", "2-gb", "cut", "nan", "no-frames", "and-zip", "absolute", "parent", "symlink", "device", "pickle"}
+    kinds |= {"dictionary", "utf8", "nested", "pipe", "fifo", "lies", "html", "surrogate"}
+    assert not [kind for kind in kinds if not any(kind in name for _, name in cases)]
 
 
 def test_each_kind_has_its_reason(expected, outcome):
@@ -95,8 +112,15 @@ def test_the_run_went_on_to_its_end(expected, outcome):
 
 
 def test_memory_stayed_under_the_cap(outcome):
-    """No worker had more than its cap beyond what it needs to start."""
-    assert outcome[2] < BASE_MIB + CAP_MIB
+    """No worker had more than its cap beyond what it needs to start, nor the process that reads the sources."""
+    reader, worker = outcome[2]
+    assert worker < BASE_MIB + CAP_MIB
+    assert reader < READER_BASE_MIB + CAP_MIB
+
+
+def test_no_pickle_was_opened(outcome, expected):
+    """Opening one leaves a file in the working directory."""
+    assert not (ROOT / "pickle-was-opened").exists()
 
 
 def test_none_held_the_run_up(outcome):

@@ -48,6 +48,15 @@ def test_texts_are_checked(drafter):
     assert reason_of(drafter("caption"), path=" ") == Reason.MISSING_FILE
 
 
+def test_further_columns_have_a_greatest_length(drafter):
+    """All of them together, since each is kept in the dataset."""
+    row = Row("m.csv#1", VALUES, {"a": "x" * 200_000})
+    assert drafter("caption").draft(row).attributes == '{"a": "' + "x" * 200_000 + '"}'
+    with pytest.raises(MediaError, match=r"further columns of 4000.. characters, at most 262144") as caught:
+        drafter("caption").draft(Row("m.csv#1", VALUES, {"a": "x" * 200_000, "b": "x" * 200_000}))
+    assert caught.value.reason == Reason.TEXT_TOO_LONG
+
+
 def test_fields_that_a_task_does_not_use_stay_empty(drafter):
     """A caption has no input, nor has an infill."""
     assert (draft(drafter("caption")).input, draft(drafter("infill")).input) == ("", "")

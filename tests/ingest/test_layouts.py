@@ -231,6 +231,67 @@ def test_odd_types_in_coco_spoil_their_own_rows(tmp_path, images, annotations, p
     assert [row.problem for row in rows] == problems
 
 
+def test_coco_may_name_its_annotations_first(tree):
+    """The order of keys in an object means nothing."""
+    (one, two), sorts = (CAPTION, {**CAPTION, "id": 2, "image_id": 2}), {}
+    for name in (("images", "annotations"), ("annotations", "images")):
+        content = {"images": [IMAGE, {"id": 2, "file_name": "b.jpg"}, {"id": 3}], "annotations": [one, two]}
+        path = tree({"c.json": {key: content[key] for key in name}}) / "c.json"
+        rows = list(open_reader(SourceOptions(name="s", path=path, task="caption")).rows())
+        sorts[name] = [(row.uri, row.values.get("path"), row.problem) for row in rows]
+    first, second = sorts.values()
+    assert first == second
+    assert first == [
+        ("c.json#/annotations/0", "a.jpg", None),
+        ("c.json#/annotations/1", "b.jpg", None),
+        ("c.json#/images/2", None, Reason.EMPTY_TEXT),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("images", "annotations", "problems"),
+    [
+        ('{"id": 1, "file_name": "a.jpg"}', '{"image_id": 1, "caption": "caf\xe9"}', ["invalid_utf8"]),
+        ('{"id": 1, "file_name": "a.jpg"}', '{"image_id": 1, "caption": "\\ud800"}', ["invalid_utf8"]),
+        ('{"id": 1, "file_name": "a.jpg", "x": 1e999}', '{"image_id": 1, "caption": "x"}', ["invalid_row"] * 2),
+        ('{"id": 1, "file_name": "a.jpg"}', '{"image_id": 1, "caption": NaN}', ["invalid_row", "empty_text"]),
+        ('{"id": 1, "file_name": "a.jpg"}', '{"image_id": 1, "x": DEEP}', ["json_too_deep", "empty_text"]),
+        (
+            '{"id": 1, "file_name": "a.jpg", "x": DEEP}',
+            '{"image_id": 1, "caption": "x"}',
+            ["invalid_row", "json_too_deep"],
+        ),
+        ('{"id": 1, "file_name": "a.jpg"}', '{"image_id": 1, "caption": "LONG"}', ["text_too_long", "empty_text"]),
+        ('{"id": "LONGISH", "file_name": "a.jpg"}', '{"image_id": 1, "caption": "x"}', ["invalid_row"] * 2),
+        ('{"id": 1, "file_name": "LONGISH"}', '{"image_id": 1, "caption": "x"}', ["invalid_row"]),
+    ],
+)
+def test_hostile_entries_of_coco_spoil_their_own_rows(tmp_path, images, annotations, problems):
+    """The good ones around them are read."""
+    text = (
+        f'{{"images": [{images}, {{"id": 2, "file_name": "b.jpg"}}], '
+        f'"annotations": [{annotations}, {{"image_id": 2, "caption": "fine"}}]}}'
+    )
+    text = text.replace("DEEP", "[" * 9000 + "]" * 9000).replace("LONGISH", "x" * 5000).replace("LONG", "x" * (2 << 20))
+    path = tmp_path / "c.json"
+    path.write_bytes(text.encode("latin-1"))
+    rows = list(open_reader(SourceOptions(name="s", path=path, task="caption")).rows())
+    assert [row.problem for row in rows] == [problems[0], None, *problems[1:]]
+    assert rows[1].values == {"path": "b.jpg", "text": "fine"}
+    assert all(len(row.detail) < 300 for row in rows)
+
+
+def test_hostile_entries_of_karpathys_splits_spoil_their_own_rows(tmp_path):
+    """A number that is none, nesting, and text without end."""
+    good = '{"filename": "a.jpg", "split": "val", "sentences": [{"raw": "x y"}]}'
+    bad = ['{"imgid": NaN}', "[" * 9000 + "]" * 9000, '{"filename": "' + "x" * (2 << 20) + '"}']
+    path = tmp_path / "dataset.json"
+    path.write_text(f'{{"images": [{good}, {", ".join(bad)}, {good}], "dataset": "coco"}}')
+    rows = list(open_reader(SourceOptions(name="s", path=path, task="caption", kind="karpathy")).rows())
+    assert [row.problem for row in rows] == [None, "invalid_row", "json_too_deep", "text_too_long", None]
+    assert [row.uri for row in rows[2:4]] == ["dataset.json#/images/2", "dataset.json#/images/3"]
+
+
 @pytest.mark.parametrize("annotations", [7, "x", {"a": 1}])
 def test_annotations_that_are_no_list_are_refused(tmp_path, annotations):
     """The whole file is another one."""

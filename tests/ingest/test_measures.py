@@ -113,6 +113,12 @@ def test_speech_is_told_from_resampled_speech():
     assert sounds > 20
 
 
+def test_of_an_endless_text_the_beginning_is_counted():
+    """Lengths are those of the whole; shares are those of the first 65,536 characters."""
+    found = text_measures("1" * 65_536 + "a" * 1_000_000)
+    assert (found["characters"], found["digit_share"], found["non_letter_share"]) == (1_065_536, 1, 1)
+
+
 def test_text_measures_are_counts():
     """Words, characters, and shares of what is no space."""
     found = text_measures("at 10 o'clock")

@@ -13,6 +13,7 @@ import pytest
 from multimodal import media_parts
 from multimodal.dataset import Dataset
 from multimodal.errors import DatasetError
+from multimodal.fingerprint import file_digest
 from multimodal.ingest import digests as digests_module
 from multimodal.ingest import ingest, memory, plan_ingest, stage
 from multimodal.ingest.duplicates.options import DuplicateOptions
@@ -324,3 +325,18 @@ def test_torn_pages_cost_time_only(corpus, tmp_path, name):
     file.write_bytes(data)
     append(corpus, "1.jpg,another caption")
     assert ingest(options, seed=0, workspace=tmp_path / "w").counts.kept == first.counts.kept + 1
+
+
+def test_parts_of_media_are_taken_over_unread_unless_they_changed(corpus, monkeypatch, tmp_path):
+    """A later dataset shares them by their stat; a part that lost something since is hashed, and written anew."""
+    hashed = []
+    monkeypatch.setattr(media_parts, "file_digest", lambda path: hashed.append(path.name) or file_digest(path))
+    workspace = tmp_path / "w"
+    ingest(options_of(corpus), seed=0, workspace=workspace)
+    second = ingest(options_of(corpus), seed=1, workspace=workspace)
+    assert not hashed
+    part = next(second.path.glob("media-*.parquet"))
+    assert part.stat().st_nlink == 2
+    part.write_bytes(part.read_bytes()[::-1])
+    third = ingest(options_of(corpus), seed=2, workspace=workspace)
+    assert hashed and len(list(Dataset(third.path).contents())) == PICTURES

@@ -10,19 +10,19 @@ from multimodal.ingest.options import CheckOptions, SourceOptions
 from multimodal.ingest.parquet import HuggingFaceReader, ParquetReader
 from multimodal.ingest.readers import open_reader
 from multimodal.ingest.reasons import Reason
-from multimodal.ingest.refs import RowGroups, read_ref
+from multimodal.ingest.refs import read_ref
 
 MEDIA = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 @pytest.fixture
 def table(tmp_path):
-    """`table(columns, name="m.parquet", group=2)`: the path of a Parquet file of so many rows a group."""
+    """`table(columns, name="m.parquet", group=2, ...)`: the path of a Parquet file of so many rows a group."""
 
-    def write(columns, name="m.parquet", group=2):
+    def write(columns, name="m.parquet", group=2, **options):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table(columns), path, row_group_size=group)
+        pq.write_table(pa.table(columns), path, row_group_size=group, **options)
         return path
 
     return write
@@ -60,20 +60,6 @@ def test_bytes_in_a_column_are_read_cell_by_cell(table, picture):
         assert "image" not in rows[0].attributes
     with pytest.raises(MediaError, match="too_large"):
         read_ref(rows[0].media, CheckOptions(max_file_bytes=10))
-
-
-def test_only_the_row_groups_in_use_are_held(table, picture, monkeypatch):
-    """Cells in order read each row group once; two are held at most."""
-    path = table({"image": [picture(n) for n in range(6)], "text": list("abcdef")})
-    rows = rows_of(path, columns={"path": "image"})
-    read = []
-    real = pq.ParquetFile.read_row_group
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda *a, **k: (read.append(a[1]), real(*a, **k))[1])
-    groups = {id(row.media.row_groups) for row in rows}
-    for row in rows:
-        read_ref(row.media, CheckOptions())
-    assert read == [0, 1, 2] and len(groups) == 1
-    assert isinstance(rows[0].media.row_groups, RowGroups) and len(rows[0].media.row_groups._columns) == 2
 
 
 def test_null_bytes_mean_the_file_at_the_path(table, picture, tmp_path):
@@ -197,6 +183,25 @@ def test_a_text_that_stands_once_and_is_meant_often_is_not_copied(table, monkeyp
     found, peak = texts_of(path, 50_000, monkeypatch)
     assert found == [5, 5, *[Reason.TEXT_TOO_LONG] * 500]
     assert peak < 20 << 20
+
+
+@pytest.mark.parametrize("column", ["text", "more"])
+def test_a_page_that_swells_is_not_unpacked(table, column):
+    """A file of a few KB with a page of 40 MB, of the text or of a column beside it: its rows are refused."""
+    wide = ["x" * (40 << 20)] * 2
+    columns = {"text": ["a dog"] * len(wide), column: wide}
+    path = table(columns, "bomb.parquet", compression="zstd")
+    del columns, wide
+    assert path.stat().st_size < 20_000
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pool := pa.proxy_memory_pool(before))
+    try:
+        rows = rows_of(path, "infill", limit=2)
+    finally:
+        pa.set_memory_pool(before)
+    assert [row.problem for row in rows] == [Reason.TOO_LARGE] * 2
+    assert "unpacks to" in rows[0].detail and rows[0].uri == "bomb.parquet#0.0"
+    assert pool.max_memory() < 8 << 20
 
 
 def test_a_date_in_no_calendar_spoils_its_own_row(table):

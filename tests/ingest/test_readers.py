@@ -13,8 +13,10 @@ from multimodal.ingest import source_kinds
 from multimodal.ingest.folders import FolderReader
 from multimodal.ingest.manifests import CsvReader, JsonlReader, TsvReader
 from multimodal.ingest.options import IngestOptions, Kind, SourceOptions
+from multimodal.ingest.reader import Row
 from multimodal.ingest.readers import READERS, open_reader
 from multimodal.ingest.reasons import Reason
+from multimodal.ingest.sidecars import Sidecars
 from multimodal.ingest.texts import TextReader
 
 
@@ -367,3 +369,19 @@ def test_sidecars_in_capitals_are_sidecars(tmp_path, picture):
         ("c.jpg", "three", None),
         ("lost.TXT", None, Reason.MISSING_FILE),
     ]
+
+
+@pytest.mark.parametrize(("name", "first"), [("a.jsonl", '{"text": "one"}'), ("a.txt", "one two")])
+def test_a_line_that_is_too_long_has_that_reason(tmp_path, name, first):
+    """No more of it than the bound is held; it is not taken for damaged JSON, nor for a text."""
+    (tmp_path / name).write_text(f"{first}\n{'y' * (9 << 20)}\n{first}\n")
+    rows = list(open_reader(SourceOptions(name="s", path=tmp_path / name, task="infill")).rows())
+    assert [row.problem for row in rows] == [None, Reason.TEXT_TOO_LONG, None]
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, ["x"]])
+def test_a_sidecars_value_that_is_no_text_is_refused(value):
+    """A style that is an object would be written as Python shows it."""
+    sidecars = Sidecars(json=json.dumps({"text": "one", "style": value}).encode())
+    (row,) = sidecars.rows(Row("a.png", {"path": "a.png"}), {})
+    assert row.problem == Reason.INVALID_ROW and "style is a JSON" in row.detail

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from multimodal.dataset import Dataset, Fate, read_ledger
-from multimodal.errors import ConfigError, SourceError
+from multimodal.errors import ConfigError, MediaError, SourceError
 from multimodal.fingerprint import INDEX
 from multimodal.ingest import ingest, plan_ingest, stage
-from multimodal.ingest.options import IngestOptions
+from multimodal.ingest.options import CheckOptions, IngestOptions, SandboxOptions
+from multimodal.ingest.sandbox import Media, Sandbox
 from multimodal.sample import Modality, Split, Task, content_digest
 
 ROOT = Path(__file__).parents[2]
@@ -234,7 +235,8 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from multimodal.ingest import ingest
-from multimodal.ingest.options import IngestOptions
+from multimodal.ingest.options import CheckOptions, IngestOptions, SandboxOptions
+from multimodal.ingest.sandbox import Media, Sandbox
 options = IngestOptions.model_validate_json(sys.argv[1])
 def wait(done, total):
     print(done, flush=True)
@@ -307,3 +309,25 @@ def test_ten_thousand_rows_take_seconds(tmp_path, manifest):
     info = ingest(options_of({"path": path, "task": "infill"}), seed=0, workspace=tmp_path / "w")
     assert info.counts.kept == 10_000
     assert time.perf_counter() - started < 10
+
+
+def test_refused_rows_let_go_of_what_they_held(tmp_path):
+    """Errors wait in chunks of rows: with their traceback they would hold every text that was refused."""
+    (tmp_path / "m.jsonl").write_text('{"text": "fine"}\n{"text": "' + "x" * 1000 + '"}\n')
+    options = options_of({"path": tmp_path / "m.jsonl", "task": "infill"})
+    readers = [stage.open_reader(source) for source in options.sources]
+    error = list(stage._claims(readers, options.checks))[1].draft
+    assert error.reason == "text_too_long"
+    assert error.__traceback__ is None and error.__context__ is None
+
+
+def test_refused_media_lets_go_of_what_it_held():
+    """The errors of files are kept until the run ends."""
+
+    def read():
+        raise MediaError("too_large", "as ordered") from ValueError("x")
+
+    with Sandbox(CheckOptions(), SandboxOptions(workers=1)) as sandbox:
+        (error,) = sandbox.inspect([Media(read, Modality.IMAGE)])
+    assert error.reason == "too_large"
+    assert error.__traceback__ is None and error.__cause__ is None

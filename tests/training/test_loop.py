@@ -99,3 +99,19 @@ def test_a_broken_gradient_changes_nothing(make_toy: Callable[..., Toy], tmp_pat
     trainer._step(0)
     handle.remove()
     assert all(torch.equal(before[name], tensor) for name, tensor in toy.decoder.state_dict().items())
+
+
+@pytest.mark.slow
+def test_compiled_blocks_learn_the_same(make_toy: Callable[..., Toy], tmp_path: Path) -> None:
+    """`compile` changes a loss by rounding only; texts for scores are written by the plain blocks."""
+    losses: dict[bool, list[float]] = {}
+    for compiled in (False, True):
+        torch._dynamo.utils.counters.clear()
+        logged = losses.setdefault(compiled, [])
+        options = QUICK.model_copy(update={"compile": compiled, "steps": 8, "eval_every": 8})
+        log = lambda step, metrics, to=logged: to.extend(v for name, v in metrics.items() if name == "train/loss")  # noqa: E731
+        make_toy("absorbing").trainer(tmp_path / str(compiled), options, log).train()
+        calls = torch._dynamo.utils.counters["stats"]["calls_captured"]
+        assert bool(calls) == compiled
+    assert losses[True] == pytest.approx(losses[False], rel=1e-4)
+    assert weights(tmp_path / "True", 8).keys() == weights(tmp_path / "False", 8).keys()

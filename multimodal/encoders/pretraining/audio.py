@@ -1,4 +1,4 @@
-"""The audio tower from scratch, by CTC over characters (Graves et al., 2006) with SpecAugment (Park et al., 2019)."""
+"""The audio tower, from scratch or from weights, by CTC over characters (Graves et al., 2006)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from multimodal.encoders.audio import AudioEncoder, build_audio_encoder, decode_wave
 from multimodal.encoders.ctc import CTCHead, ctc_loss, to_labels
-from multimodal.encoders.options import EncoderOptions, PretrainOptions
-from multimodal.encoders.pretraining.clips import Clip, Wave, to_int16
+from multimodal.encoders.options import EncoderOptions
+from multimodal.encoders.pretraining.augmentation import Augmentation
+from multimodal.encoders.pretraining.clips import Clip, to_int16
+from multimodal.encoders.pretraining.lora import add_adapters, hold_statistics, merged
+from multimodal.encoders.pretraining.options import PretrainOptions, TowerLoraOptions
 from multimodal.encoders.towers import SpeechTower, WhisperTower
+from multimodal.errors import EncoderError
 from multimodal.optimizer import warmup_cosine
 
 Progress = Callable[[int, int], None]
@@ -26,11 +30,6 @@ Log = Callable[[int, Mapping[str, float]], None]
 
 _SORTED_BATCHES = 16
 _LOG_EVERY = 50
-_GAIN_DB = (-12.0, 3.0)
-_NOISE_SHARE = 0.5
-_NOISE_SNR_DB = (10.0, 40.0)
-_MASKED_BINS = 12
-_MASKED_SHARE_OF_TIME = 0.06
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +51,18 @@ class TranscriptScore:
 
 
 class _Trainee(nn.Module):
-    """The tower and its head."""
+    """The tower and its head; with adapters only these and the head are trained."""
 
-    def __init__(self, tower: SpeechTower) -> None:
+    def __init__(self, tower: SpeechTower, head: CTCHead | None, lora: TowerLoraOptions | None) -> None:
         super().__init__()
-        self.tower, self.head = tower, CTCHead(tower.hidden_size)
+        self.tower, self.head = tower, head or CTCHead(tower.hidden_size)
+        self.requires_grad_(True)
+        self.adapted = add_adapters(tower.model, lora) if lora else None
+        self.train()
+        if self.adapted is None:
+            freeze_fixed_positions(tower)
+        else:
+            hold_statistics(tower)
 
     def forward(self, batch: Sequence[Tensor], labels: Sequence[Sequence[int]]) -> Tensor:
         """CTC loss of preprocessed clips."""
@@ -76,7 +82,7 @@ def clips_of(contents: Iterable[tuple[bytes, str]]) -> list[Clip]:
 def pretrain_audio(
     options: EncoderOptions, clips: Sequence[Clip], progress: Progress | None = None, log: Log | None = None
 ) -> AudioPretraining:
-    """Train an audio encoder from scratch on clips with transcripts until steps or minutes run out.
+    """Train an audio encoder on clips with transcripts until steps or minutes run out, from scratch or from weights.
 
     Args:
         options: kind, architecture, downsampling and `pretrain`; its `weights` are not read.
@@ -85,16 +91,22 @@ def pretrain_audio(
         log: called every 50 steps with the mean loss.
 
     Raises:
-        EncoderError: the architecture file is absent or wrong.
+        EncoderError: the weights to start from, or the architecture, cannot be had; no clip has a transcript; or the
+            adapters' targets fit nothing.
     """
     training, started = options.pretrain, time.monotonic()
-    encoder = build_audio_encoder(options.model_copy(update={"weights": None}))
-    trainee = _Trainee(encoder.tower.requires_grad_(True)).to(encoder.device).train()
-    freeze_fixed_positions(encoder.tower)
     labelled = [clip for clip in clips if to_labels(clip.text)]
+    if not labelled:
+        raise EncoderError(f"none of {len(clips)} clips has a transcript in Latin letters for an audio tower to learn")
+    encoder = build_audio_encoder(options.model_copy(update={"weights": training.start}))
+    torch.manual_seed(training.seed)
+    trainee = _Trainee(encoder.tower, encoder.head, training.lora).to(encoder.device)
     steps = _train(trainee, labelled, training, progress, log)
-    for parameter in trainee.parameters():
-        parameter.data = parameter.data.half().float()  # so that saving in float16 loses nothing
+    if trainee.adapted is not None:
+        encoder.tower.model = merged(trainee.adapted)
+    if training.start is None:
+        for parameter in trainee.parameters():
+            parameter.data = parameter.data.half().float()  # so that saving in float16 loses nothing
     minutes = (time.monotonic() - started) / 60
     trained = AudioEncoder(encoder.tower, options.kind, options.downsample, encoder.device, trainee.head)
     return AudioPretraining(trained, steps, minutes)
@@ -113,7 +125,7 @@ def _train(
     weights = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(weights, options.learning_rate, betas=(0.9, 0.98), weight_decay=options.weight_decay)
     batches = _batches(clips, options.batch_size, random.Random(options.seed))
-    augment = Augmentation(trainee.tower, np.random.default_rng(options.seed))
+    augment = Augmentation(trainee.tower, options, np.random.default_rng(options.seed))
     started, done, total = time.monotonic(), 0.0, 0.0
     for step in range(1, options.steps + 1):
         for group in optimizer.param_groups:
@@ -150,44 +162,6 @@ def _batches(clips: Sequence[Clip], batch_size: int, rng: random.Random) -> Iter
             batches = [pool[first : first + batch_size] for first in range(0, len(pool), batch_size)]
             rng.shuffle(batches)
             yield from ([clips[number] for number in batch] for batch in batches)
-
-
-class Augmentation:
-    """Gain, noise and SpecAugment: no two visits of a clip are the same.
-
-    Args:
-        tower: turns waves into inputs; the spectrum is masked where inputs are spectra.
-        rng: draws everything.
-    """
-
-    def __init__(self, tower: SpeechTower, rng: np.random.Generator) -> None:
-        from torchaudio.transforms import FrequencyMasking, TimeMasking
-
-        self._tower, self._rng = tower, rng
-        self._bins, self._time = FrequencyMasking(_MASKED_BINS), TimeMasking(1)
-        self._time_masking = TimeMasking
-
-    def __call__(self, wave: Wave) -> Tensor:
-        """Inputs of the tower, of a changed wave."""
-        rng = self._rng
-        gain = 10 ** (rng.uniform(*_GAIN_DB) / 20)
-        wave = wave * np.float32(gain)
-        if rng.random() < _NOISE_SHARE:
-            wave = wave + self._noise(wave)
-        inputs = self._tower.inputs(wave)
-        return self._masked(inputs) if inputs.dim() == 2 else inputs
-
-    def _noise(self, wave: Wave) -> Wave:
-        level = np.sqrt(np.mean(wave**2)) / 10 ** (self._rng.uniform(*_NOISE_SNR_DB) / 20)
-        return self._rng.standard_normal(len(wave), dtype=np.float32) * np.float32(level)
-
-    def _masked(self, features: Tensor) -> Tensor:
-        """Two bands and two stretches of a spectrum [frames, bins] set to its mean."""
-        spectrum, mean = features.T[None], float(features.mean())
-        in_time = self._time_masking(max(1, int(_MASKED_SHARE_OF_TIME * len(features))))
-        for masking in (self._bins, in_time, self._bins, in_time):
-            spectrum = masking(spectrum, mean)
-        return spectrum[0].T
 
 
 @torch.no_grad()

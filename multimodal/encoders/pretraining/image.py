@@ -1,13 +1,14 @@
-"""The image tower from scratch, by open_clip's contrastive loss against its text tower.
+"""The image tower, from scratch or from weights, by a contrastive loss of open_clip's against its text tower.
 
-Whole pictures are matched with their captions (CLIP, Radford et al., 2021). A pooled vector alone would leave little
-in the *positions* that a decoder reads, so two more losses may act on them: where the data says which region shows
-what, regions are matched with phrases (RegionCLIP, Zhong et al., 2022); and a throwaway decoder may have to write
-the caption from them (CoCa, Yu et al., 2022).
+Whole pictures are matched with their captions (CLIP, Radford et al., 2021, or SigLIP, Zhai et al., 2023). A pooled
+vector alone would leave little in the *positions* that a decoder reads, so two more losses may act on them: where the
+data says which region shows what, regions are matched with phrases (RegionCLIP, Zhong et al., 2022); and a throwaway
+decoder may have to write the caption from them (CoCa, Yu et al., 2022).
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 import time
@@ -19,14 +20,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from multimodal.encoders.clip_text import text_ids
 from multimodal.encoders.image import ImageEncoder, build_image_encoder, deepest_map
 from multimodal.encoders.options import EncoderOptions
+from multimodal.encoders.pretraining.contrast import clamp_scale, contrastive_loss, encode_texts, prepare_loss
+from multimodal.encoders.pretraining.lora import add_adapters, hold_statistics, merged
+from multimodal.encoders.pretraining.options import PretrainOptions
 from multimodal.optimizer import warmup_cosine
 
 Progress = Callable[[int, int], None]
 Log = Callable[[int, Mapping[str, float]], None]
 
 _LOG_EVERY = 25
+_VOCABULARY = 49_408
+"""Of open_clip's own tokenizer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +70,40 @@ class ImagePretraining:
 
 
 class _Trainee(nn.Module):
-    """Image and text tower with the heads that training needs and nobody keeps."""
+    """Image and text tower with the heads that training needs and nobody keeps.
 
-    def __init__(self, model: Any, channels: int, embed: int, captioning: bool) -> None:
+    With adapters the towers' own weights stay; scale and bias, which belong to the loss, are learnt either way.
+    """
+
+    def __init__(self, encoder: ImageEncoder, options: PretrainOptions) -> None:
         super().__init__()
-        self.model = model
+        self.encoder, self.model = encoder, encoder.model
+        channels, embed = encoder.hidden_size, encoder.pooled_size
         self.region_head = nn.Linear(channels, embed)
         self.region_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        self.captioner = _Captioner(channels, model.vocab_size) if captioning else None
+        self.captioner = _Captioner(channels, _VOCABULARY) if options.captioning_weight > 0 else None
+        self.requires_grad_(True)
+        self.adapted = add_adapters(self.model, options.lora) if options.lora else None
+        self.model.logit_scale.requires_grad_(True)
+        if self.model.logit_bias is not None:
+            self.model.logit_bias.requires_grad_(True)
+        self.train()
+        if self.adapted is not None:
+            hold_statistics(self.model)
+
+    def frozen(self, rounded: bool) -> ImageEncoder:
+        """A copy of the tower as it is now, an ordinary one.
+
+        Args:
+            rounded: to the float16 in which towers that are trained from scratch are shipped.
+        """
+        encoder = self.encoder
+        model = merged(copy.deepcopy(self.adapted)) if self.adapted is not None else copy.deepcopy(self.model)
+        if rounded:
+            for tensor in model.state_dict().values():
+                if tensor.is_floating_point():
+                    tensor.copy_(tensor.half())
+        return ImageEncoder(model, encoder.config, encoder._preprocess, encoder.downsample, encoder.device)
 
 
 class _Captioner(nn.Module):
@@ -105,19 +138,25 @@ def pretrain_image(
     options: EncoderOptions, pictures: Pictures, progress: Progress | None = None, log: Log | None = None,
     checkpoint: Callable[[ImageEncoder], None] | None = None,
 ) -> ImagePretraining:  # fmt: skip
-    """Train image and text tower from scratch until steps or minutes run out.
+    """Train image and text tower until steps or minutes run out, from scratch or from `pretrain.start`.
 
     Args:
-        options: architecture, and how to train.
+        options: architecture, and how to train; its `weights` are not read.
         pictures: where batches come from.
         progress: receives (done, total), in steps or, where minutes bind, in the share that they allow.
         log: receives (step, metrics).
         checkpoint: receives an encoder of the weights so far, every 500 steps.
+
+    Raises:
+        EncoderError: the weights to start from, or the architecture, cannot be had or have no text tower; or the
+            adapters' targets fit nothing.
     """
     how = options.pretrain
-    fresh = build_image_encoder(options)
-    trainee = _Trainee(fresh.model, fresh.hidden_size, fresh.pooled_size, how.captioning_weight > 0)
-    trainee.requires_grad_(True).train()
+    encoder = build_image_encoder(options.model_copy(update={"weights": how.start}))
+    text_ids(encoder, ["a text"])  # refused before anything is changed
+    torch.manual_seed(how.seed)
+    prepare_loss(encoder, how.contrastive_loss)
+    trainee = _Trainee(encoder, how).to(encoder.device)
     trainee.model.visual.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
         _groups(trainee, how.weight_decay), lr=how.learning_rate, betas=(0.9, 0.98), fused=True
@@ -126,13 +165,12 @@ def pretrain_image(
     while done < 1:
         for group in optimizer.param_groups:
             group["lr"] = how.learning_rate * warmup_cosine(step, how.warmup_steps, done, floor=0)
-        losses = _losses(trainee, pictures.batch(step, how.batch_size), how.captioning_weight)
+        losses = _losses(trainee, pictures.batch(step, how.batch_size), how)
         optimizer.zero_grad()
-        torch.autograd.backward(sum(losses.values(), torch.zeros(())))
+        torch.autograd.backward(torch.stack(list(losses.values())).sum())
         nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
         optimizer.step()
-        with torch.no_grad():
-            trainee.model.logit_scale.clamp_(0, math.log(100))
+        clamp_scale(trainee.model)
         step += 1
         minutes = (time.monotonic() - started) / 60
         done = max(step / how.steps, minutes / how.max_minutes if how.max_minutes else 0.0)
@@ -141,66 +179,43 @@ def pretrain_image(
         if log and (step % _LOG_EVERY == 0 or done >= 1):
             log(step, {"minutes": minutes, **{name: value.item() for name, value in losses.items()}})
         if checkpoint and step % 500 == 0:
-            checkpoint(_frozen(fresh, options))
-    return ImagePretraining(_frozen(fresh, options), step, minutes)
+            checkpoint(trainee.frozen(rounded=how.start is None))
+    return ImagePretraining(trainee.frozen(rounded=how.start is None), step, minutes)
 
 
-def _losses(trainee: _Trainee, batch: PictureBatch, captioning_weight: float) -> dict[str, Tensor]:
-    import open_clip
-
-    model = trainee.model
-    ids = open_clip.tokenizer.tokenize(list(batch.captions), context_length=model.context_length)
-    ids = ids[:, : int((ids != 0).sum(1).max())]  # shorter texts cost less
-    with torch.autocast("cpu", torch.bfloat16):
-        output = model.visual.forward_intermediates(batch.pixels.to(memory_format=torch.channels_last))
+def _losses(trainee: _Trainee, batch: PictureBatch, how: PretrainOptions) -> dict[str, Tensor]:
+    model, device = trainee.model, trainee.encoder.device
+    ids = text_ids(trainee.encoder, batch.captions)[0].to(device)
+    pixels = batch.pixels.to(device, memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16):
+        output = model.visual.forward_intermediates(pixels)
         states = deepest_map(output["image_intermediates"]).flatten(2).transpose(1, 2)
         pooled = functional.normalize(output["image_features"].float(), dim=-1)
-        text = functional.normalize(_encode_text(model, ids).float(), dim=-1)
-        losses = {"contrastive": open_clip.ClipLoss()(pooled, text, model.logit_scale.exp())}
+        text = functional.normalize(encode_texts(model, ids).float(), dim=-1)
+        losses = {"contrastive": contrastive_loss(model, pooled, text, how.contrastive_loss)}
         if batch.regions is not None:
             losses["regions"] = _region_loss(trainee, states, batch)
         if trainee.captioner is not None:
-            losses["captions"] = captioning_weight * trainee.captioner(states.float(), ids)
+            longest = int((ids != 0).sum(1).max())
+            losses["captions"] = how.captioning_weight * trainee.captioner(states.float(), ids[:, :longest])
     return losses
 
 
 def _region_loss(trainee: _Trainee, states: Tensor, batch: PictureBatch) -> Tensor:
     """Cross-entropy of each region's own phrase among all phrases of the batch."""
-    import open_clip
-
     assert batch.regions is not None
     phrases = sorted(set(batch.phrases))
-    ids = open_clip.tokenizer.tokenize(phrases, context_length=trainee.model.context_length)
-    text = functional.normalize(_encode_text(trainee.model, ids[:, : int((ids != 0).sum(1).max())]).float(), dim=-1)
-    pooled = batch.regions @ trainee.region_head(states).float().flatten(0, 1)
+    ids = text_ids(trainee.encoder, phrases)[0].to(states.device)
+    text = functional.normalize(encode_texts(trainee.model, ids).float(), dim=-1)
+    pooled = batch.regions.to(states.device) @ trainee.region_head(states).float().flatten(0, 1)
     logits = trainee.region_scale.exp().clamp(max=100) * functional.normalize(pooled, dim=-1) @ text.T
     index = {phrase: row for row, phrase in enumerate(phrases)}
-    return functional.cross_entropy(logits, torch.tensor([index[phrase] for phrase in batch.phrases]))
-
-
-def _encode_text(model: Any, ids: Tensor) -> Tensor:
-    """`encode_text` for texts shorter than the tower's context: padding behind the end changes nothing, since the
-    tower is causal and reads its text at the end token."""
-    length = ids.shape[1]
-    x = model.token_embedding(ids) + model.positional_embedding[:length]
-    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-    ends: Tensor = x[torch.arange(len(ids)), ids.argmax(-1)] @ model.text_projection
-    return ends
-
-
-def _frozen(encoder: ImageEncoder, options: EncoderOptions) -> ImageEncoder:
-    """A copy of the tower as it is now, its weights rounded to the float16 in which they are shipped."""
-    copy = build_image_encoder(options)
-    state = {
-        name: tensor.half().to(tensor.dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in encoder.model.state_dict().items()
-    }
-    copy.model.load_state_dict(state)
-    return ImageEncoder(copy.model, copy.config, copy._preprocess, copy.downsample, copy.device)
+    targets = torch.tensor([index[phrase] for phrase in batch.phrases], device=states.device)
+    return functional.cross_entropy(logits, targets)
 
 
 def _groups(trainee: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    parameters = list(trainee.parameters())
+    parameters = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
@@ -215,6 +230,7 @@ class CaptionedPictures:
         captions: of each picture, at least one.
         mean, std: of the model's normalisation.
         seed: with the step, all that a batch depends on.
+        smallest_crop, mirror: as of `PretrainOptions`.
     """
 
     def __init__(
@@ -224,8 +240,11 @@ class CaptionedPictures:
         mean: Sequence[float],
         std: Sequence[float],
         seed: int,
+        smallest_crop: float = 0.7,
+        mirror: bool = True,
     ) -> None:
         self.pictures, self.captions, self.seed = pictures, captions, seed
+        self.smallest_crop, self.mirror = smallest_crop, mirror
         self.mean, self.std = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
 
     def batch(self, step: int, size: int) -> PictureBatch:
@@ -237,10 +256,10 @@ class CaptionedPictures:
             (pixels - self.mean) / self.std, tuple(rng.choice(self.captions[index]) for index in chosen)
         )
 
-    def _augmented(self, picture: Tensor, rng: random.Random, least: float = 0.7) -> Tensor:
+    def _augmented(self, picture: Tensor, rng: random.Random) -> Tensor:
         height, width = picture.shape[-2:]
-        side = [round(length * rng.uniform(least, 1.0)) for length in (height, width)]
+        side = [max(1, round(length * rng.uniform(self.smallest_crop, 1.0))) for length in (height, width)]
         top, left = rng.randint(0, height - side[0]), rng.randint(0, width - side[1])
         crop = picture[:, top : top + side[0], left : left + side[1]]
         crop = functional.interpolate(crop[None], (height, width), mode="bilinear", antialias=True)[0]
-        return crop.flip(-1) if rng.random() < 0.5 else crop
+        return crop.flip(-1) if rng.random() < 0.5 and self.mirror else crop

@@ -1,5 +1,6 @@
-"""The text tower from scratch, by denoising: noisy bytes go in, and the states must give back the clean text twice.
+"""The text tower, from scratch or from weights, by denoising.
 
+Noisy bytes go in, and the states must give back the clean text twice.
 A linear layer reads from each byte's state the clean bytes that belong there (none, one or two, aligned by edit
 distance), so that a state holds its letters. A small decoder reads the whole clean text from an all-mask canvas by
 cross-attention, as the pipeline's decoder will, so that the states also say which words these letters were meant to
@@ -22,7 +23,9 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from multimodal.decoder import ConditionInput, CrossAttentionDecoder, DecoderConfig
-from multimodal.encoders.options import EncoderOptions, PretrainOptions
+from multimodal.encoders.options import EncoderOptions
+from multimodal.encoders.pretraining.lora import add_adapters, merged
+from multimodal.encoders.pretraining.options import PretrainOptions
 from multimodal.encoders.text import TextEncoder, average_neighbours, build_text_encoder, byte_ids, pad_ids
 from multimodal.errors import EncoderError
 from multimodal.optimizer import warmup_cosine
@@ -154,7 +157,7 @@ def _read_in_one_step(decoder: CrossAttentionDecoder, states: Tensor, mask: Tens
 def pretrain_text(
     options: EncoderOptions, source: PairSource, progress: Progress | None = None, log: Log | None = None
 ) -> TextPretraining:
-    """Train a text encoder from scratch on pairs drawn from `source` until steps or minutes run out.
+    """Train a text encoder on pairs drawn from `source` until steps or minutes run out, from scratch or from weights.
 
     Args:
         options: architecture, downsampling and `pretrain`; its `weights` are not read.
@@ -163,17 +166,23 @@ def pretrain_text(
         log: called every 100 steps with the losses' means.
 
     Raises:
-        EncoderError: the architecture file is absent or wrong.
+        EncoderError: the weights to start from, or the architecture, cannot be had; or the adapters' targets fit
+            nothing.
     """
     training, started = options.pretrain, time.monotonic()
     rng = random.Random(training.seed)
     tokenizer = TextTokenizer.train((source(rng)[1] for _ in range(_VOCABULARY_TEXTS)), vocab_size=1024)
-    encoder = build_text_encoder(options.model_copy(update={"weights": None}))
+    encoder = build_text_encoder(options.model_copy(update={"weights": training.start}))
+    torch.manual_seed(training.seed)
     tower = encoder.model.requires_grad_(True).train()
+    adapted = add_adapters(tower, training.lora) if training.lora else None
     trainee = _Trainee(tower, encoder.hidden_size, options.downsample, tokenizer).to(encoder.device)
     steps = _train(trainee, _batches(source, rng, tokenizer, training.batch_size), training, progress, log)
-    for parameter in tower.parameters():
-        parameter.data = parameter.data.half().float()  # so that saving in float16 loses nothing
+    if adapted is not None:
+        tower = merged(adapted)
+    if training.start is None:
+        for parameter in tower.parameters():
+            parameter.data = parameter.data.half().float()  # so that saving in float16 loses nothing
     minutes = (time.monotonic() - started) / 60
     encoder = TextEncoder(tower, options.downsample, encoder.device)
     return TextPretraining(encoder, trainee.decoder.eval().cpu(), tokenizer, steps, minutes)
@@ -187,9 +196,8 @@ def _train(
     log: Log | None,
 ) -> int:
     device = next(trainee.parameters()).device
-    optimizer = torch.optim.AdamW(
-        trainee.parameters(), options.learning_rate, weight_decay=options.weight_decay, fused=True
-    )
+    weights = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(weights, options.learning_rate, weight_decay=options.weight_decay, fused=True)
     started, done, sums = time.monotonic(), 0.0, dict.fromkeys(("edit_loss", "word_loss"), 0.0)
     for step in range(1, options.steps + 1):
         for group in optimizer.param_groups:
@@ -198,7 +206,7 @@ def _train(
         with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             losses = trainee(*(tensor.to(device) for tensor in next(batches)))
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         sums = {name: sums[name] + float(loss.detach()) for name, loss in losses.items()}

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from multimodal.evaluation.decontamination import Decontamination
 from multimodal.evaluation.report.check_charts import CheckChart, check_charts
+from multimodal.evaluation.report.pair_charts import pair_charts
 from multimodal.fingerprint import read_index
-from multimodal.ingest.profile import read_profile
+from multimodal.ingest.profile import LanguageCount, read_profile
+from multimodal.pairs.filtered import FilteredDataset
 from multimodal.sample import Sample, Split
 
 if TYPE_CHECKING:
     from multimodal.dataset import Dataset
 
 _LICENCE_KEYS = ("licence", "license")
+LANGUAGES_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class DataCard:
         decontamination: how many evaluated samples train holds too, None where that was not looked for.
         checks: what each check of ingest measured.
         flags: samples that stand out, by modality and feature.
+        languages: rows by the language of their texts, where ingest was asked for languages.
+        pairs: how well texts go with their contents, by task and split; none where that was not scored.
     """
 
     fingerprint: str
@@ -65,6 +70,8 @@ class DataCard:
     decontamination: Decontamination | None
     checks: tuple[CheckChart, ...] = ()
     flags: tuple[Share, ...] = ()
+    languages: tuple[Share, ...] = ()
+    pairs: tuple[CheckChart, ...] = ()
 
     @property
     def licences(self) -> bool:
@@ -74,7 +81,7 @@ class DataCard:
 
 def data_card(dataset: Dataset, decontamination: Decontamination | None = None) -> DataCard:
     """The data card of a dataset on disk."""
-    info, samples = dataset.info, dataset.samples()
+    info, samples = dataset.info, dataset.samples()  # without what pair scores leave out
     counts = info.counts
     profile = read_profile(info.ledger)
     fates = {"kept": counts.kept, "duplicate": counts.duplicate, "quarantined": counts.quarantined}
@@ -91,11 +98,22 @@ def data_card(dataset: Dataset, decontamination: Decontamination | None = None) 
         flags=_shares({name.replace(".", " "): count for name, count in profile.flags.items()}, counts.kept)
         if profile
         else (),
+        languages=_languages(profile.languages) if profile else (),
+        pairs=tuple(pair_charts(dataset.pairs)) if isinstance(dataset, FilteredDataset) else (),
     )
 
 
 def _shares(counts: Mapping[str, int], total: int) -> tuple[Share, ...]:
     return tuple(Share(name.replace("_", " "), count, 100 * count / max(1, total)) for name, count in counts.items())
+
+
+def _languages(told: Mapping[str, LanguageCount]) -> tuple[Share, ...]:
+    """The `LANGUAGES_NAMED` most frequent languages, and all others together."""
+    total = sum(count.rows for count in told.values())
+    first = list(told.items())[:LANGUAGES_NAMED]
+    rest = total - sum(count.rows for _, count in first)
+    counts = {f"{code}, {count.kept:,} kept": count.rows for code, count in first} | ({"others": rest} if rest else {})
+    return _shares(counts, total)
 
 
 def _sources(samples: Iterable[Sample], configured: Mapping[str, str]) -> tuple[SourceRow, ...]:

@@ -40,6 +40,7 @@ class Thumbnail:
         kind: `image` or `audio`.
         data_uri: its media, "" where there is nothing to see or hear.
         why: why not, "" where there is.
+        name: what the row calls its media, "" where the URI says it.
     """
 
     source: str
@@ -48,6 +49,7 @@ class Thumbnail:
     kind: str
     data_uri: str
     why: str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,9 @@ def _thumbnails(
         if len(data_uri) > room:
             data_uri, why = "", "no room left on this page"
         room -= len(data_uri)
-        shown[key] = Thumbnail(row.source, row.uri, row.detail, str(modalities[row.source]), data_uri, why)
+        found_row = traced[key]
+        name = found_row.path if found_row is not None and found_row.path not in row.uri else ""
+        shown[key] = Thumbnail(row.source, row.uri, row.detail, str(modalities[row.source]), data_uri, why, name)
     return shown
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Self
 
 from multimodal.fingerprint import code_version, digest
 
@@ -21,6 +22,16 @@ class Fingerprint:
     key: bytes
     proof: bytes
     decoded: bytes
+
+    @property
+    def text(self) -> str:
+        """All of it in hexadecimal digits, as a worker process sends it."""
+        return " ".join(part.hex() for part in (self.key, self.proof, self.decoded))
+
+    @classmethod
+    def of_text(cls, text: str) -> Self:
+        """The fingerprint of a `text`."""
+        return cls(*map(bytes.fromhex, text.split(" ")))
 
 
 def fingerprint_version(*code: str, libraries: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Lock
 
 from multimodal.ingest.databases import open_database
 from multimodal.ingest.duplicates.fingerprint import Fingerprint
@@ -30,12 +31,17 @@ class FingerprintIndex:
 
     def __init__(self, path: Path) -> None:
         self._database = open_database(path, SCHEMA)
+        self._lock = Lock()
         self._new: list[tuple[str, str, str, bytes, bytes, bytes]] = []
 
-    def holds(self, modality: Modality, content_id: str, version: str) -> bool:
-        """Whether the fingerprint of a content is there, made by this version."""
-        query = "SELECT 1 FROM fingerprints WHERE modality = ? AND content_id = ? AND version = ?"
-        return self._database.execute(query, (modality.value, content_id, version)).fetchone() is not None
+    def held(self, modality: Modality, version: str, content_ids: Sequence[str]) -> set[str]:
+        """Those of some contents whose fingerprint is there, made by this version; any thread may ask."""
+        marks = ", ".join("?" * len(content_ids))
+        where = f"modality = ? AND version = ? AND content_id IN ({marks})"
+        query = f"SELECT content_id FROM fingerprints WHERE {where}"
+        with self._lock:
+            rows = self._database.execute(query, (modality.value, version, *content_ids)).fetchall()
+        return {content_id for (content_id,) in rows}
 
     def put(self, modality: Modality, content_id: str, version: str, found: Fingerprint) -> None:
         """Add a fingerprint."""
@@ -45,7 +51,7 @@ class FingerprintIndex:
 
     def flush(self) -> None:
         """Write what was put; other processes see it from now on."""
-        with self._database:
+        with self._lock, self._database:
             self._database.executemany("INSERT OR REPLACE INTO fingerprints VALUES (?, ?, ?, ?, ?, ?)", self._new)
         self._new = []
 

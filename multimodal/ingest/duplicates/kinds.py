@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from multimodal.ingest.duplicates.fingerprint import Fingerprint
 from multimodal.ingest.duplicates.options import DuplicateOptions
-from multimodal.ingest.duplicates.pictures import fingerprint_picture, picture_similarity, picture_version
-from multimodal.ingest.duplicates.sounds import fingerprint_sound, sound_similarity, sound_version
-from multimodal.ingest.duplicates.texts import fingerprint_text, text_similarity, text_version
+from multimodal.ingest.duplicates.pictures import picture_similarity, picture_version
+from multimodal.ingest.duplicates.sounds import sound_similarity, sound_version
+from multimodal.ingest.duplicates.texts import text_similarity, text_version
 from multimodal.sample import Modality
 
 MAX_PICTURE_BITS, MAX_SOUND_BITS = 10, 6
@@ -34,7 +32,6 @@ class Kind:
 
     Args:
         version: of all that a fingerprint depends on beside the content.
-        fingerprint: content -> fingerprint.
         bands: keys as bytes [items, key bytes] -> bands [items, bands]; near duplicates share at least one.
         max_bits: in which the keys of a pair may differ; None where keys say no more than their bands.
         similarity: of two proofs.
@@ -43,7 +40,6 @@ class Kind:
 
     modality: Modality
     version: str
-    fingerprint: Callable[[bytes], Fingerprint]
     bands: Callable[[Array], Array]
     max_bits: int | None
     similarity: Callable[[bytes, bytes], float]
@@ -54,13 +50,10 @@ def kind_of(modality: Modality, options: DuplicateOptions) -> Kind:
     """The kind of a modality."""
     least = options.least(modality)
     if modality is Modality.IMAGE:
-        return Kind(
-            modality, picture_version(), fingerprint_picture, hash_bands, MAX_PICTURE_BITS, picture_similarity, least
-        )
+        return Kind(modality, picture_version(), hash_bands, MAX_PICTURE_BITS, picture_similarity, least)
     if modality is Modality.AUDIO:
-        return Kind(modality, sound_version(), fingerprint_sound, hash_bands, MAX_SOUND_BITS, sound_similarity, least)
-    compute = partial(fingerprint_text, least=least)
-    return Kind(modality, text_version(least), compute, minhash_bands, None, text_similarity, least)
+        return Kind(modality, sound_version(), hash_bands, MAX_SOUND_BITS, sound_similarity, least)
+    return Kind(modality, text_version(least), minhash_bands, None, text_similarity, least)
 
 
 def hash_bands(keys: Array) -> Array:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import imagehash
 import numpy as np
 from PIL import Image
 
+from multimodal.ingest.duplicates.decoded import picture_digest
 from multimodal.ingest.duplicates.fingerprint import Fingerprint, fingerprint_version
-from multimodal.ingest.pictures import decode_picture
 
 SIDE = 64
 """Pixels that a picture is brought to first: whatever its size was, the two hashes see the same scale."""
@@ -21,26 +19,24 @@ NOISE = 2.0
 
 def picture_version() -> str:
     """Of all that a picture's fingerprint depends on beside its bytes."""
-    code = ("ingest/duplicates/pictures.py", "ingest/pictures.py")
+    code = ("ingest/duplicates/decoded.py", "ingest/duplicates/pictures.py", "ingest/pictures.py")
     return fingerprint_version(*code, libraries=("imagehash", "numpy", "pillow"))
 
 
-def fingerprint_picture(data: bytes) -> Fingerprint:
-    """The fingerprint of a picture file.
+def fingerprint_picture(picture: Image.Image) -> Fingerprint:
+    """The fingerprint of a decoded picture.
 
     Its key is the 64-bit pHash (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions") of
     the luma; its proof the mean colour of 16 x 16 blocks (block mean value hash, Yang et al. 2006, kept unquantised and
     in colour: scenes that differ in nothing but a colour have one pHash), 768 bytes.
 
-    Raises:
-        MediaError: the bytes are no picture.
+    Args:
+        picture: RGB.
     """
-    picture = decode_picture(data)
     small = picture.resize((SIDE, SIDE), Image.Resampling.BOX)
     bits = imagehash.phash(small).hash
     means = np.asarray(small.resize((BLOCKS, BLOCKS), Image.Resampling.BOX))
-    decoded = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).digest()[:16]
-    return Fingerprint(np.packbits(bits).tobytes(), means.tobytes(), decoded)
+    return Fingerprint(np.packbits(bits).tobytes(), means.tobytes(), picture_digest(picture))
 
 
 def picture_similarity(first: bytes, second: bytes) -> float:

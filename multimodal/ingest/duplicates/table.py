@@ -17,4 +17,6 @@ def duplicates_table(ledger: Path) -> list[dict[str, object]]:
     rows = [("near duplicates", name, counts.contents) for name, counts in report.clusters.items()]
     rows += [("moved", "by clusters", report.moved)] if report.moved else []
     rows += [("test in train", "all", report.contamination.leaked)]
+    across = report.contamination.across_tasks
+    rows += [("test in train", "by other tasks", across)] if across else []
     return [{"what": what, "name": name, "samples": count} for what, name, count in rows]

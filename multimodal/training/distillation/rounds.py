@@ -25,7 +25,12 @@ CHECKPOINTS_PER_ROUND = 4
 
 
 def plan_distill(
-    job: TrainJob, options: DistillOptions, teacher: Path, dataset: str, encoders: Mapping[str, str]
+    job: TrainJob,
+    options: DistillOptions,
+    teacher: Path,
+    dataset: str,
+    encoders: Mapping[str, str],
+    left_out: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What a distillation depends on, by name: its options and all that its first round does, the teacher's weights
     among it.
@@ -35,8 +40,9 @@ def plan_distill(
         options: of the distillation.
         teacher: saved decoder.
         dataset, encoders: fingerprints.
+        left_out: as of `plan_train`.
     """
-    first = plan_train(round_job(job, options, 1, teacher), dataset, encoders)
+    first = plan_train(round_job(job, options, 1, teacher), dataset, encoders, left_out)
     return {"distill": options.model_dump(mode="json"), **first}
 
 

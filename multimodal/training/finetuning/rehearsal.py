@@ -17,6 +17,7 @@ from multimodal.evaluation import SampledScorer
 from multimodal.fingerprint import read_index
 from multimodal.generation import TextGenerator
 from multimodal.latents import LatentsInfo, LatentStore, is_encoded
+from multimodal.pairs.filtered import reopen_dataset
 from multimodal.sample import Modality, Sample, Split, Task
 from multimodal.tokenizer import TextTokenizer
 from multimodal.training.batches import fitting
@@ -94,7 +95,8 @@ def find_old_data(options: RehearseOptions, source: str, latents: Mapping[Modali
             raise ConfigError(f"the latents that {run} was trained with are gone: {folder}; leave out train.rehearse")
         store = LatentStore(folder)
         found[modality] = LatentsInfo(modality, folder, encoder, store.hidden_size, len(store))
-    return OldData(Dataset(dataset), found, index["parts"]["tokenizer"]["max_tokens"])
+    old = reopen_dataset(dataset, index["parts"].get("left_out", ""))
+    return OldData(old, found, index["parts"]["tokenizer"]["max_tokens"])
 
 
 class ForgettingScorer:

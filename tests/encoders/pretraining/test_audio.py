@@ -12,9 +12,11 @@ import soundfile
 import torch
 
 from multimodal.encoders.audio import build_audio_encoder
-from multimodal.encoders.options import EncoderOptions, PretrainOptions
-from multimodal.encoders.pretraining.audio import Augmentation, clips_of, pretrain_audio, score_transcripts
+from multimodal.encoders.options import EncoderOptions
+from multimodal.encoders.pretraining.audio import clips_of, pretrain_audio, score_transcripts
+from multimodal.encoders.pretraining.augmentation import Augmentation
 from multimodal.encoders.pretraining.clips import Clip, spoken_clips, to_int16
+from multimodal.encoders.pretraining.options import PretrainOptions
 from multimodal.encoders.towers import SAMPLING_RATE
 from multimodal.synthetic.ogg import encode_ogg
 from multimodal.synthetic.speech import VOICES, speak
@@ -70,7 +72,7 @@ def test_pretraining_stops_when_its_minutes_are_over(options: EncoderOptions) ->
 def test_augmentation_changes_values_but_never_length(options: EncoderOptions) -> None:
     """No two visits of a clip are the same, and each has all its frames."""
     tower = build_audio_encoder(options).tower
-    augment, clip = Augmentation(tower, np.random.default_rng(0)), melody(random.Random(2))
+    augment, clip = Augmentation(tower, PretrainOptions(), np.random.default_rng(0)), melody(random.Random(2))
     plain, first, second = tower.inputs(clip.wave), augment(clip.wave), augment(clip.wave)
     assert plain.shape == first.shape == second.shape
     assert not torch.equal(first, second)

@@ -11,8 +11,10 @@ import torch
 
 from multimodal.encoders import build_encoder
 from multimodal.encoders.image import build_image_encoder
-from multimodal.encoders.options import EncoderOptions, PretrainOptions
-from multimodal.encoders.pretraining.image import CaptionedPictures, PictureBatch, _encode_text, pretrain_image
+from multimodal.encoders.options import EncoderOptions
+from multimodal.encoders.pretraining.contrast import encode_texts
+from multimodal.encoders.pretraining.image import CaptionedPictures, PictureBatch, pretrain_image
+from multimodal.encoders.pretraining.options import PretrainOptions
 from multimodal.encoders.pretraining.scene_pictures import ScenePictures, cell_weights, probe_scenes, sibling
 from multimodal.sample import Modality
 from multimodal.synthetic.scenes import HELD_OUT_PAIRS, random_scene
@@ -111,4 +113,4 @@ def test_short_texts_are_encoded_as_open_clip_does(options: EncoderOptions) -> N
     model = build_image_encoder(options).model
     ids = open_clip.tokenizer.tokenize(["a red star", "a large blue circle at the top"], context_length=40)
     with torch.no_grad():
-        torch.testing.assert_close(_encode_text(model, ids[:, :12]), model.encode_text(ids), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(encode_texts(model, ids), model.encode_text(ids), atol=1e-5, rtol=1e-4)

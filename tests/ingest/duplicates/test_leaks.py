@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from multimodal.errors import ContaminationError
+from multimodal.ingest import ingest
 from multimodal.ingest.duplicates.report import read_report
+from multimodal.ingest.options import IngestOptions
 
 SPLITS = ["train", "train", "test", "test"]
 TEXT = "the train to the coast leaves from the second platform at noon"
@@ -77,6 +79,115 @@ def test_a_picture_beside_the_content_leaks_too(run, photograph, clip):
     rows = [["path", "text", "split", "picture"], ["a.wav", "a", "train", "p.png"], ["b.wav", "b", "test", "p.png"]]
     with pytest.raises(ContaminationError, match="the same content"):
         run("transcribe", rows, media, decontamination={"max_share": 0})
+
+
+CLEAN = "the train to the coast leaves from the second platform at noon"
+NOISY = CLEAN.replace("coast", "c0ast")
+OTHERS = ["a boat without a name lies in the harbour", "nobody opened the old door for years"]
+
+
+@pytest.fixture
+def run_tasks(tmp_path, manifest, clip, photograph):
+    """`run_tasks({task: [(split, input, text), ...]}, **options)`: a source per task, each row of other media."""
+
+    def do(tables, **options):
+        sources, number = [], 0
+        for task, rows in tables.items():
+            lines = [["path", "input", "text", "split", "style"]]
+            for split, given, text in rows:
+                number += 1
+                name = {"caption": f"{number}.png", "transcribe": f"{number}.wav"}.get(task, "")
+                if name:
+                    (tmp_path / name).write_bytes((photograph if task == "caption" else clip)(number))
+                lines.append([name, given, text, split, "plain"])
+            sources.append({"name": task, "task": task, "path": manifest(f"{task}.csv", lines)})
+        given = IngestOptions(sources=sources, sandbox={"workers": 1}, **options)
+        return ingest(given, seed=0, workspace=tmp_path / "w")
+
+    return do
+
+
+ACROSS = {
+    "denoise": [("test", NOISY, CLEAN), ("test", "a b0at", OTHERS[0])],
+    "restyle": [("train", "there is a train at noon", CLEAN), ("train", OTHERS[1], "the door")],
+}
+
+
+def test_an_answer_that_another_task_taught_leaks(run_tasks):
+    """The same target in train under restyle and in test under denoise stops the run; by default it is reported."""
+    found = read_report(run_tasks(ACROSS).ledger).contamination
+    assert (found.test, found.leaked, found.across_tasks) == (2, 1, 1)
+    assert found.pairs[0].how == "the same target of denoise and restyle"
+    assert (found.pairs[0].test, found.pairs[0].train) == ("denoise denoise.csv#1", "restyle restyle.csv#1")
+    with pytest.raises(ContaminationError, match=r"denoise.csv#1 is in train as restyle restyle.csv#1: the same"):
+        run_tasks(ACROSS, decontamination={"max_share": 0})
+    assert run_tasks(ACROSS, decontamination={"max_share": 0, "texts": "rows"}).counts.kept == 4
+
+
+def test_a_nearly_equal_answer_of_another_task_leaks_where_texts_are_compared_nearly(run_tasks):
+    """One word of eleven differs: the gate says how like they are."""
+    tables = ACROSS | {"restyle": [("train", "there is a train at noon", CLEAN.replace("noon", "nine"))]}
+    with pytest.raises(ContaminationError, match=r"targets of denoise and restyle: similarity 0\.[789]"):
+        run_tasks(tables, decontamination={"max_share": 0})
+
+
+def test_an_answer_that_another_input_taught_leaks(run_tasks):
+    """Within one task too, and then it is not counted as another task's; read as an input it taught nothing."""
+    tables = {"denoise": [("test", NOISY, CLEAN), ("train", CLEAN.replace("train", "trian"), CLEAN)]}
+    found = read_report(run_tasks(tables).ledger).contamination
+    assert (found.leaked, found.across_tasks, found.pairs[0].how) == (1, 0, "the same target")
+    tables = {"denoise": [("test", NOISY, CLEAN)], "restyle": [("train", CLEAN, OTHERS[1])]}
+    assert read_report(run_tasks(tables).ledger).contamination.leaked == 0
+
+
+def test_short_answers_are_common_property(run_tasks):
+    """They leak with their input only, unless they are asked for."""
+    tables = {"denoise": [("test", "y3s please", "yes please")], "infill": [("train", "", "yes please")]}
+    assert read_report(run_tasks(tables).ledger).contamination.leaked == 0
+    info = run_tasks(tables, decontamination={"min_target_chars": 5})
+    assert read_report(info.ledger).contamination.leaked == 1
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"caption": [("train", "", CLEAN), ("test", "", CLEAN)]},
+        {"transcribe": [("test", "", CLEAN)], "infill": [("train", "", CLEAN)]},
+        {"caption": [("train", "", CLEAN)], "denoise": [("test", NOISY, CLEAN)]},
+    ],
+    ids=["captions", "transcript and text", "text and caption"],
+)
+def test_captions_and_transcripts_leak_by_their_texts_on_request_only(run_tasks, tables):
+    """That they say the same is the nature of the data, unless somebody wants new sentences; nearly the same, too."""
+    assert run_tasks(tables, decontamination={"max_share": 0}).counts.kept == 2
+    everything = {"max_share": 0, "texts": "all"}
+    with pytest.raises(ContaminationError, match="the same target"):
+        run_tasks(tables, decontamination=everything)
+    task = next(task for task, rows in tables.items() for row in rows if row[0] == "train")
+    changed = [row if row[0] == "test" else (*row[:2], CLEAN.replace("noon", "nine")) for row in tables[task]]
+    with pytest.raises(ContaminationError, match="similarity 0"):
+        run_tasks(tables | {task: changed}, decontamination=everything)
+
+
+@pytest.mark.parametrize("texts", ["targets", "all"])
+def test_splits_by_cluster_open_the_gate_across_tasks(run_tasks, texts):
+    """Forty sentences, each of them the target of three tasks and nearly that of a fourth: none is in two splits."""
+    texts_ = [
+        f"sentence number {n} tells of the {'abcdefghijklmnopqrst'[n % 20] * 5} and of {n * 7919}" for n in range(40)
+    ]
+    tables = {
+        "denoise": [("", text.replace("e", "3"), text) for text in texts_],
+        "infill": [("", "", text) for text in texts_],
+        "restyle": [("", f"someone said: {text}, and so on and on", text + " too") for text in texts_],
+        "transcribe": [("", "", text) for text in texts_[:3]],
+    }
+    options = {"decontamination": {"texts": texts}, "duplicates": {"texts": "flag"}}
+    alone = read_report(run_tasks(tables, **options).ledger).contamination
+    assert alone.across_tasks > 0
+    info = run_tasks(
+        tables, splits={"by_cluster": True, "val": 0.2, "test": 0.3}, decontamination={"max_share": 0, "texts": texts}
+    )
+    assert info.by_split["test"] > 5 and info.by_split["train"] > 5
 
 
 def test_only_the_first_pairs_are_named(run):

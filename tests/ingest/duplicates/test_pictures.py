@@ -13,10 +13,15 @@ from multimodal.ingest.duplicates.kinds import MAX_PICTURE_BITS, hash_bands, kin
 from multimodal.ingest.duplicates.options import DuplicateOptions
 from multimodal.ingest.duplicates.pictures import fingerprint_picture, picture_similarity
 from multimodal.ingest.duplicates.search import candidate_pairs
+from multimodal.ingest.pictures import decode_picture
 from multimodal.sample import Modality
 
 SCENES = Path(__file__).parents[3] / "data/sample/scenes"
 LEAST = DuplicateOptions().min_picture_similarity
+
+
+def prints_of(data):
+    return fingerprint_picture(decode_picture(data))
 
 
 def again(data, scale=1.0, kind="JPEG", **save):
@@ -32,7 +37,7 @@ def bits_apart(first, second):
 
 
 def are_near(first, second):
-    one, two = fingerprint_picture(first), fingerprint_picture(second)
+    one, two = prints_of(first), prints_of(second)
     return bits_apart(one, two) <= MAX_PICTURE_BITS and picture_similarity(one.proof, two.proof) >= LEAST
 
 
@@ -49,7 +54,7 @@ def test_a_picture_coded_anew_is_found(photograph, changes):
 def test_scenes_coded_anew_are_found_and_different_ones_are_not():
     """Of 300 drawn scenes no two are near, not even those that differ in a shape or a colour; their copies are."""
     files = [path.read_bytes() for path in sorted(SCENES.iterdir())[:300]]
-    prints = [fingerprint_picture(data) for data in files]
+    prints = [prints_of(data) for data in files]
     near = [
         (one, two)
         for one, two in combinations(range(len(prints)), 2)
@@ -71,7 +76,7 @@ def test_a_colour_alone_makes_another_picture(photograph):
 
 def test_the_same_pixels_in_another_file_are_the_same_content(photograph):
     """PNG and BMP hold the same pixels; a JPEG does not."""
-    prints = [fingerprint_picture(data) for data in (photograph(1), photograph(1, "BMP"), photograph(1, "JPEG"))]
+    prints = [prints_of(data) for data in (photograph(1), photograph(1, "BMP"), photograph(1, "JPEG"))]
     assert prints[0].decoded == prints[1].decoded != prints[2].decoded
     assert picture_similarity(prints[0].proof, prints[1].proof) == 1
 
@@ -82,7 +87,7 @@ def test_a_blank_picture_is_like_its_copy_only():
     def blank(level):
         buffer = io.BytesIO()
         Image.new("RGB", (64, 64), (level, level, level)).save(buffer, "PNG")
-        return fingerprint_picture(buffer.getvalue()).proof
+        return prints_of(buffer.getvalue()).proof
 
     assert picture_similarity(blank(100), blank(100)) == 1
     assert picture_similarity(blank(100), blank(150)) == 0

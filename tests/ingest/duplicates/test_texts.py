@@ -16,7 +16,7 @@ OTHER = "nobody had expected that the ferry would leave the harbour before the s
 
 def candidates(texts, least=0.7):
     kind = kind_of(Modality.TEXT, DuplicateOptions(min_text_similarity=least))
-    keys = np.stack([np.frombuffer(kind.fingerprint(text.encode()).key, np.uint8) for text in texts])
+    keys = np.stack([np.frombuffer(fingerprint_text(text.encode(), kind.least).key, np.uint8) for text in texts])
     return candidate_pairs(keys, kind.bands(keys), kind.max_bits).tolist()
 
 
