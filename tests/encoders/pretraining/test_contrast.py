@@ -26,6 +26,9 @@ TINY = {
     "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1},
 }
 
+WHOLE: dict[str, Any] = {"smallest_crop": 1.0, "mirror": False}
+"""The same pictures each time, so that a few steps learn them."""
+
 
 def options(folder: Path, **pretrain: object) -> EncoderOptions:
     (folder / "tiny.json").write_text(json.dumps(TINY))
@@ -33,9 +36,9 @@ def options(folder: Path, **pretrain: object) -> EncoderOptions:
     return EncoderOptions(kind="open_clip", model=str(folder / "tiny.json"), pretrain=how, device="cpu")
 
 
-def pictures(count: int = 6) -> CaptionedPictures:
+def pictures(count: int = 6, **how: Any) -> CaptionedPictures:
     pixels = torch.randint(0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    return CaptionedPictures(pixels, [[f"picture number {n}"] for n in range(count)], [0.5] * 3, [0.25] * 3, 0)
+    return CaptionedPictures(pixels, [[f"picture number {n}"] for n in range(count)], [0.5] * 3, [0.25] * 3, 0, **how)
 
 
 def unit_rows(seed: int) -> torch.Tensor:
@@ -70,10 +73,13 @@ def test_siglip_learns_scale_and_bias_and_the_saved_tower_has_them(tmp_path: Pat
     open_clip itself."""
     import open_clip
 
+    fresh: list[float] = []
     losses: list[float] = []
-    how = options(tmp_path, contrastive_loss="siglip", steps=50, learning_rate=3e-3)
-    made = pretrain_image(how, pictures(), log=lambda _, metrics: losses.append(metrics["contrastive"]))
-    assert losses[-1] < losses[0]
+    how = options(tmp_path, contrastive_loss="siglip", steps=1)
+    pretrain_image(how, pictures(**WHOLE), log=_noted(fresh))
+    how = options(tmp_path, contrastive_loss="siglip", steps=60, learning_rate=3e-3)
+    made = pretrain_image(how, pictures(**WHOLE), log=_noted(losses))
+    assert losses[-1] < 0.8 * fresh[0]
     bias, scale = float(made.encoder.model.logit_bias), float(made.encoder.model.logit_scale)
     assert bias != -10.0 and scale != pytest.approx(math.log(10), abs=1e-3)
     made.encoder.save(tmp_path / "saved")
@@ -95,13 +101,15 @@ def test_siglip_goes_on_from_a_start_that_has_a_bias(tmp_path: Path) -> None:
 
 def test_training_goes_on_from_weights(tmp_path: Path) -> None:
     """The first loss from a trained tower is that of its end, not of a fresh one; without rounding to float16."""
+    fresh: list[float] = []
+    pretrain_image(options(tmp_path, steps=1), pictures(**WHOLE), log=_noted(fresh))
     first: list[float] = []
-    made = pretrain_image(options(tmp_path, steps=60, learning_rate=3e-3), pictures(), log=_noted(first))
+    made = pretrain_image(options(tmp_path, steps=60, learning_rate=3e-3), pictures(**WHOLE), log=_noted(first))
     made.encoder.save(tmp_path / "start")
     again: list[float] = []
     how = options(tmp_path, start=str(tmp_path / "start"), steps=1, learning_rate=1e-6)
-    gone_on = pretrain_image(how, pictures(), log=_noted(again))
-    assert again[0] == pytest.approx(first[-1], abs=0.3) and again[0] < first[0]
+    gone_on = pretrain_image(how, pictures(**WHOLE), log=_noted(again))
+    assert again[0] < (fresh[0] + first[-1]) / 2 and first[-1] < 0.8 * fresh[0]
     weights = gone_on.encoder.model.visual.conv1.weight
     assert not torch.equal(weights.half().float(), weights)
 
@@ -121,8 +129,7 @@ def _noted(losses: list[float]):  # type: ignore[no-untyped-def]
 
 def test_pictures_can_be_shown_whole_and_as_they_are() -> None:
     """Without crops and mirror images each visit is the picture itself; with both hardly any is."""
-    how: dict[str, Any] = {"smallest_crop": 1.0, "mirror": False}
-    whole = CaptionedPictures(pictures().pictures, [["a"]] * 6, [0.0] * 3, [1.0] * 3, 0, **how)
+    whole = CaptionedPictures(pictures().pictures, [["a"]] * 6, [0.0] * 3, [1.0] * 3, 0, 1.0, False)
     shown = {tuple((each * 255).round().flatten().int().tolist()) for each in whole.batch(0, 6).pixels}
     assert shown == {tuple(each.flatten().int().tolist()) for each in whole.pictures}
     cut = pictures().batch(0, 6).pixels * 0.25 + 0.5
