@@ -63,7 +63,7 @@ def predict_with(
         ConfigError, RunnerError: see `multimodal.runners.run`.
         CheckpointError: see `PredictionWork`.
     """
-    work = PredictionWork(package.resolve(), sampler, Path.cwd(), runner.threads or torch.get_num_threads())
+    work = PredictionWork(package.resolve(), sampler, Path.cwd(), runner.torch_threads)
     parts = [rows[start : start + ROWS_AT_ONCE] for start in range(0, len(rows), ROWS_AT_ONCE)]
     found = dict(run(runner, work, parts))
     return [prediction for number in range(len(parts)) for prediction in found[number]]

@@ -91,8 +91,7 @@ def distributed(runner: RunnerOptions, options: EncoderOptions) -> MakeRunner | 
 
     def make(encoder: Encoder, how: ShardOptions) -> Runner:
         chosen = _everywhere(options).model_copy(update={"precision": str(encoder.precision)})
-        threads = runner.threads or torch.get_num_threads()
-        work = ShardWork(chosen, encoder.modality, encoder.fingerprint, how, threads)
+        work = ShardWork(chosen, encoder.modality, encoder.fingerprint, how, runner.torch_threads)
         return by_workers(runner, work)
 
     return make

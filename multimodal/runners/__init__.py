@@ -11,6 +11,7 @@ so results do not depend on who computed them, in which order, or how often one 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -19,6 +20,8 @@ from multimodal.runners.work import Make
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
+
+LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 __all__ = ["RunnerOptions", "run"]
 
@@ -44,6 +47,10 @@ def run(options: RunnerOptions, make: Make[ItemT, ResultT], items: Sequence[Item
 
         yield from run_in_processes(options, make, items)
     elif options.kind == "ray":
+        if options.is_alone:
+            # Ray asks nobody for a password. By this variable, named after the systems on which it is the default, it
+            # listens on loopback alone; it is read when ray is imported.
+            os.environ.setdefault(LOOPBACK_ONLY, "0")
         from multimodal.runners.cluster import run_on_ray
 
         yield from run_on_ray(options, make, items)

@@ -65,7 +65,7 @@ def run_on_ray(
     """See `multimodal.runners.run`. What a dead node had under way, or had not handed over, is done again elsewhere."""
     if not items:
         return
-    with _connected(options.address):
+    with _connected(options.address, options.is_alone):
         workers = min(options.workers, len(items))
         rows = pa.table(
             {
@@ -106,7 +106,7 @@ def _on_actors(options: RunnerOptions, workers: int, make: bytes, rows: pa.Table
 
 
 @contextmanager
-def _connected(address: str | None) -> Iterator[None]:
+def _connected(address: str | None, alone: bool) -> Iterator[None]:
     """A connection to the cluster, for the block; one that is there already is used, and left alone."""
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # that there is no bar is meant so
@@ -114,7 +114,6 @@ def _connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    alone = address is None and "RAY_ADDRESS" not in os.environ
     if alone:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     started = {"include_dashboard": False} if alone else {}
@@ -141,7 +140,8 @@ def _gpus(options: RunnerOptions) -> float:
     some = any(node.get("GPU", 0) for node in nodes)
     gpus = options.gpus if options.gpus is not None else float(some)
     if not any(node.get("CPU", 0) >= options.cpus and node.get("GPU", 0) >= gpus for node in nodes):
-        had = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+        kinds = {f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes}
+        had = ", ".join(sorted(kinds, reverse=True))
         raise ConfigError(f"a worker reserves {options.cpus:g} CPUs and {gpus:g} GPUs; the cluster's nodes have {had}")
     return gpus
 

@@ -17,7 +17,7 @@ from multimodal.sample import Modality
 
 class ByteEncoder(Encoder):
     """A real if small network over bytes: its rounding depends on batch and order as that of any other. Texts with `!`
-    cannot be read."""
+    cannot be read, and the text `poison` breaks it."""
 
     modality, hidden_size, pooled_size, fingerprint = Modality.TEXT, 8, 8, "byte-encoder"
 
@@ -32,6 +32,8 @@ class ByteEncoder(Encoder):
         return torch.tensor(list(data))
 
     def encode(self, batch):
+        if any(bytes(row.tolist()) == b"poison" for row in batch):
+            raise ZeroDivisionError("division of poison")
         padded = torch.nn.utils.rnn.pad_sequence(list(batch), batch_first=True)
         mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(row)) for row in batch], batch_first=True) > 0
         states = torch.softmax(self.table[padded], -1) @ self.out

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from multimodal.encoders import stage, tuning
 from multimodal.encoders.encode import encode_dataset
@@ -19,6 +20,7 @@ from multimodal.latents import LatentStore, Pace
 from multimodal.sample import Modality, content_digest
 from multimodal.storage import Precision, Storage
 from tests.encoders.length_encoder import TEXTS, LengthEncoder, write_dataset
+from tests.encoders.test_image import picture
 from tests.encoders.test_shard import T5, tiny
 
 
@@ -55,7 +57,7 @@ class Timed(LengthEncoder):
 )  # fmt: skip
 def test_the_batch_size_is_found(encoder, expected, monkeypatch):
     """The largest that still pays and fits; what does not fit at all is left to the encode itself to lower."""
-    monkeypatch.setattr(tuning.time, "perf_counter", lambda: encoder.now)
+    monkeypatch.setattr(tuning.time, "process_time", lambda: encoder.now)
     assert find_batch_size(encoder, [torch.ones(3)] * 64) == expected
 
 
@@ -96,6 +98,18 @@ def test_fingerprints_of_storage_and_precision(tmp_path):
     assert len(found) == 6 and bare in found
     encoder.keep(Storage.FLOAT16, Precision.FLOAT32)
     assert encoder.fingerprint == bare
+
+
+def test_bfloat16_products_are_of_whole_batches(tmp_path):
+    """No product of a weight with each row of a batch apart, which torch makes of frozen weights; and no gradients."""
+    encoder = tiny(Modality.IMAGE, tmp_path)
+    inputs = [encoder.preprocess(picture(number)) for number in range(4)]
+    encoder.keep(Storage.FLOAT16, Precision.BFLOAT16)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        output = encoder(inputs)
+    assert not output.hidden_states.requires_grad and not output.pooled.requires_grad
+    names = {event.key for event in profiled.key_averages()}
+    assert "aten::addmm" in names and "aten::bmm" not in names
 
 
 @pytest.mark.parametrize("faster", [True, False])

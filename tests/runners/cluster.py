@@ -5,7 +5,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from multimodal.runners import LOOPBACK_ONLY
 from tests.conftest import ROOT
+
+os.environ.setdefault(LOOPBACK_ONLY, "0")  # before ray is imported
 
 OBJECT_STORE = 80 * 2**20
 ENVIRONMENT = {
@@ -22,9 +25,9 @@ ENVIRONMENT = {
 }
 
 
-def add_node(cluster, number, cpus, **options):
-    """A node at 127.0.0.<number>, from 2 on: 127.0.0.1 will not do, Ray takes the network card's address for it."""
-    cluster.add_node(num_cpus=cpus, object_store_memory=OBJECT_STORE, node_ip_address=f"127.0.0.{number}", **options)
+def add_node(cluster, cpus, **options):
+    """One more node of the cluster."""
+    cluster.add_node(num_cpus=cpus, object_store_memory=OBJECT_STORE, **options)
 
 
 @contextmanager
@@ -40,7 +43,7 @@ def started(*cpus):
         cluster = Cluster()
         try:
             for number, count in enumerate(cpus):
-                add_node(cluster, number + 2, count, **({} if number else {"include_dashboard": False}))
+                add_node(cluster, count, **({} if number else {"include_dashboard": False}))
             ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
             cluster.wait_for_nodes()
             yield cluster

@@ -123,7 +123,7 @@ def test_a_killed_node_changes_nothing(cluster, tmp_path):
         for shard in three(shards, done, spent):
             if victim in cluster.worker_nodes and victim.node_id in {node for _, node, _ in begun(seen)}:
                 cluster.remove_node(victim, allow_graceful=False)
-                add_node(cluster, 4, 1)
+                add_node(cluster, 1)
             yield shard
 
     info = encode_dataset(dataset, Modality.TEXT, ByteEncoder(), tmp_path / "ray", runner=runner, **how)
