@@ -2,7 +2,9 @@
 
     readers   a source -> raw rows, one reader per kind: manifests (CSV, TSV, JSONL, Parquet), folders with sidecars,
               WebDataset shards, Hugging Face folders, plain text, and the layouts of public corpora (layouts/)
+              (json_lists, parquet_pages: long lists and pages of theirs, looked at before they are read)
     locations local paths and URLs;  refs  where the bytes of media lie: a file, an archive's member, a table's cell
+              (cells: the latter, a few rows at a time)
     drafts    a raw row -> a checked draft    (texts, official splits; text_checks: what texts are refused for)
     languages which language a text is in
     media     a media file -> its bytes, decoded once to the end, or a typed reason

@@ -90,7 +90,15 @@ def test_the_merkle_root_is_on_the_run_whether_ingest_ran_or_not(smoke):
 def test_the_whole_workspace_is_as_written(smoke):
     """All that the stages left is covered by digests, and nothing differs, verdicts of the gate included."""
     found = [one for one in verify(smoke.workspace) if one.kind != "stage"]
-    assert {one.kind for one in found} == {"dataset", "ledger", "latents", "checkpoint", "package", "report"}
+    assert {one.kind for one in found} == {
+        "dataset",
+        "ledger",
+        "latents",
+        "pair scores",
+        "checkpoint",
+        "package",
+        "report",
+    }
     assert [(one.kind, one.differences, one.notes) for one in found if one.differences or one.notes] == []
 
 
@@ -110,9 +118,9 @@ def test_a_dry_run_names_the_changed_option_and_does_nothing(smoke, project_fold
     """After one option was changed, the stages before it are unchanged and the stage itself names old and new."""
     before = sorted(smoke.workspace.rglob("*"))
     plan = dry_run(read_config(SMOKE, [*smoke.overrides, "train.steps=21"]))
-    assert [item.runs for item in plan] == [False, False, True, True, True]
-    assert plan[2].why == "changed: train.steps 20 -> 21"
-    assert plan[3].why == "depends on train"
+    assert [item.runs for item in plan] == [False, False, False, True, True, True]
+    assert plan[3].why == "changed: train.steps 20 -> 21"
+    assert plan[4].why == "depends on train"
     assert sorted(smoke.workspace.rglob("*")) == before
 
 

@@ -37,6 +37,8 @@ def test_commands_run(words, smoke, command):
     words = ["conf/smoke.yaml" if word == "conf/sample.yaml" else word for word in words]
     if words[0] == "sweep":
         words += ["base=conf/smoke.yaml", "trials=1", "fixed={train: {steps: 4, eval_every: 2}}"]
+    if words[0] == "pretrain":
+        words += [f"encode.image.pretrain.{name}" for name in ("steps=2", "batch_size=8", "scored=16")]
     words = ["train.steps=21" if word.startswith("train.steps=") else word for word in words]
     if words[0] in ("predict", "doctor"):
         words += ["--workspace", str(smoke.workspace)]

@@ -84,7 +84,7 @@ def test_stages_before_train_are_shared(smoke, swept, earlier_runs):
     runs = [run for run in mlflow_runs(smoke.workspace) if run.info.run_id not in earlier_runs]
     shared = [run.data.tags["stage.state"] for run in runs if run.data.tags["stage"] in ("ingest", "encode")]
     assert len(shared) >= 4 and set(shared) == {"unchanged"}
-    assert {run.data.tags["stage"] for run in runs} == {"pipeline", "ingest", "encode", "sweep", "trial"}
+    assert {run.data.tags["stage"] for run in runs} == {"pipeline", "ingest", "encode", "pairs", "sweep", "trial"}
 
 
 def test_the_results_are_artifacts(smoke, swept, tmp_path):
@@ -102,7 +102,7 @@ def test_the_best_configuration_finds_its_training_done(smoke, swept, project_fo
     """A run of best.yaml shares dataset and latents, and its training is the trial's."""
     config = read_config(str(swept.config))
     assert config.train.learning_rate == swept.best.params["train.learning_rate"]
-    assert [item.runs for item in dry_run(config, "encode")] == [False, False]
+    assert [item.runs for item in dry_run(config, "encode")] == [False, False, False]
     trained = [json.loads(path.read_text()) for path in smoke.workspace.glob("checkpoints/*/index.json")]
     rates = [index["parts"]["train"]["learning_rate"] for index in trained]
     assert swept.best.params["train.learning_rate"] in rates

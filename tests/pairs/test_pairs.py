@@ -209,7 +209,7 @@ def test_encoders_say_whether_they_have_a_text_side(scenes):
     """CLIP has one; the speech encoder has none, and says so when it is asked for texts all the same."""
     speech = build_encoder(EncoderOptions(kind="whisper", weights=str(ROOT / "data/encoders/audio")), Modality.AUDIO)
     assert scenes.encoder.has_text_side and not speech.has_text_side
-    with pytest.raises(EncoderError, match="no text side"):
+    with pytest.raises(EncoderError, match="no text tower"):
         speech.embed_texts(["a text"])
 
 
