@@ -85,7 +85,12 @@ def test_every_process_has_samplers() -> None:
     """Each knows at least one, its own first, and every sampler goes with some process."""
     assert SAMPLERS_OF.keys() == PROCESSES.keys()
     assert {name for names in SAMPLERS_OF.values() for name in names} == set(SAMPLERS)
-    assert [sampler_for(process, "auto") for process in PROCESSES] == ["confidence", "renoising", "revision"]
+    assert [sampler_for(process, "auto") for process in PROCESSES] == [
+        "confidence",
+        "renoising",
+        "revision",
+        "confidence",
+    ]
 
 
 def test_a_sampler_that_does_not_fit_is_refused() -> None:
