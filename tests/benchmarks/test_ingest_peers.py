@@ -94,7 +94,10 @@ def run(name: str, peers: str, corpus: Path, out: Path) -> tuple[float, subproce
     if name == "ours":
         source = {"name": "s", "path": str(corpus / "files" / "metadata.csv"), "task": "caption"}
         columns = {"columns": {"path": "file_name"}}
-        options = IngestOptions.model_validate({"sources": [source | columns], "sandbox": {"workers": 2}})
+        # Equal checks: contents by their bytes, as the other two have them.
+        by_bytes = {"same_decoded": False}
+        values = {"sources": [source | columns], "sandbox": {"workers": 2}, "duplicates": by_bytes}
+        options = IngestOptions.model_validate(values)
         command = [sys.executable, "-c", OURS, options.model_dump_json(), str(out)]
     else:
         code = corpus / f"use_{name}.py"  # a file: its workers import it
