@@ -5,15 +5,16 @@ import shutil
 import pytest
 import torch
 
-from multimodal.encoders.distributed import by_workers, distributed, rescued
+from multimodal.encoders.distributed import ShardWork, by_workers, distributed, rescued
 from multimodal.encoders.encode import encode_dataset
 from multimodal.encoders.options import EncoderOptions
 from multimodal.encoders.shard import ShardEncoder, ShardOptions
-from multimodal.errors import DatasetError
+from multimodal.errors import DatasetError, EncoderError
 from multimodal.fingerprint import read_index
 from multimodal.runners import RunnerOptions
 from multimodal.sample import Content, Modality
 from multimodal.stored_contents import stored_contents
+from tests.conftest import ROOT
 from tests.encoders.length_encoder import write_dataset
 from tests.encoders.stand_in import ByteEncoder, ByteWork
 
@@ -83,3 +84,10 @@ def test_a_machine_without_the_dataset_says_so(made):
     shutil.rmtree(made.dataset.path)
     with pytest.raises(DatasetError, match="must lie where every worker sees it"):
         list(shard)
+
+
+def test_a_worker_with_another_encoder_is_refused():
+    """A machine with other weights or libraries must not add its latents to those of the run."""
+    options = EncoderOptions(kind="bytes", weights=str(ROOT / "data/encoders/text"))
+    with pytest.raises(EncoderError, match="the run's is another"):
+        ShardWork(options, Modality.TEXT, "another", ShardOptions(8), torch.get_num_threads())()

@@ -9,11 +9,11 @@ import torch
 
 from multimodal.encoders.base import Preparation
 from multimodal.encoders.encode import encode_dataset, missing_contents
-from multimodal.encoders.poison import ATTEMPTS
-from multimodal.encoders.shard import ShardOptions
+from multimodal.encoders.poison import ATTEMPTS, Rescue
+from multimodal.encoders.shard import ShardEncoder, ShardOptions
 from multimodal.errors import EncoderError
 from multimodal.latents import LatentStore
-from multimodal.sample import Modality, content_digest
+from multimodal.sample import Content, Modality, content_digest
 from tests.encoders.length_encoder import TEXTS, LengthEncoder, write_dataset
 
 
@@ -135,3 +135,20 @@ def test_a_content_that_kills_its_process(tmp_path):
     info = encode(write_dataset(tmp_path, texts), Deadly(), tmp_path / "l", options=ShardOptions(5, 1, True))
     assert (info.count, info.failed) == (12, (content_digest(b"poison *"),))
     assert "BrokenProcessPool" in LatentStore(tmp_path / "l").failed[content_digest(b"poison *")]
+
+
+def test_the_whole_shard_is_tried_again_before_any_part_of_it():
+    """Three attempts in all; only then are contents suspected."""
+    tried = []
+    contents = [Content(text, Modality.TEXT, text.encode()) for text in ("one", "two", "three", "four")]
+    with ShardEncoder(LengthEncoder(), ShardOptions(5)) as shard_encoder:
+
+        def encode(part):
+            tried.append(len(part))
+            if len(tried) < ATTEMPTS - 1:
+                raise ValueError("for a moment")
+            return shard_encoder(part)
+
+        made = Rescue(encode)(contents, ValueError("the first time"))
+    assert tried == [4] * (ATTEMPTS - 1)
+    assert made.count == 4 and not made.failed

@@ -225,3 +225,12 @@ def test_a_rows_own_split_goes_before_the_shards_name(shard, picture):
     rows = rows_of(shard(members, "train-0.tar"))
     assert [row.values["split"] for row in rows] == ["test", "train", "train"]
     assert [row.values["path"] for row in rows] == ["0.jpg", "1.jpg", "2.jpg"]
+
+
+def test_a_name_of_megabytes_ends_the_shard_unread(tmp_path):
+    """tarfile would read a long name into memory, however long it says that it is."""
+    path = tmp_path / "shard-000000.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("x" * (2 << 20) + ".txt"))
+    (row,) = rows_of(path)
+    assert row.problem is Reason.INVALID_ARCHIVE and len(row.uri) < 100
