@@ -42,9 +42,10 @@ def result_of(data: bytes) -> Any:
 def _portable(error: Exception) -> MultimodalError:
     if isinstance(error, MultimodalError) and _travels(error):
         return error
-    trace = "".join(traceback.format_exception(error))
-    kind = type(error).__name__
-    return RunnerError(f"a worker failed: {kind}: {error}\n{trace}")
+    failed = RunnerError(f"a worker failed: {type(error).__name__}: {error}")
+    # A note: Python's own traceback shows it, the command line's one line does not.
+    failed.add_note("".join(traceback.format_exception(error)))
+    return failed
 
 
 def _travels(error: Exception) -> bool:
